@@ -1,0 +1,44 @@
+"""Monocular depth estimation in PyTorch Lightning: from one RGB image to a depth map in metres.
+
+Public names are loaded on first use, so that ``import mde`` costs milliseconds and not the seconds of torch.
+
+>>> import mde
+>>> mde.get_protocol("nyu_eigen").max_depth
+10.0
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mde.alignment import align as align
+    from mde.models.checkpoint import load as load
+    from mde.protocol import EvalProtocol as EvalProtocol
+    from mde.protocol import get_protocol as get_protocol
+    from mde.types import Ambiguity as Ambiguity
+    from mde.types import Prediction as Prediction
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Ambiguity": "mde.types",
+    "EvalProtocol": "mde.protocol",
+    "Prediction": "mde.types",
+    "align": "mde.alignment",
+    "get_protocol": "mde.protocol",
+    "load": "mde.models.checkpoint",
+}
+__all__ = ["Ambiguity", "EvalProtocol", "Prediction", "__version__", "align", "get_protocol", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home module (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'mde' has no attribute {name!r}; public names: {', '.join(__all__)}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,121 @@
+"""Camera geometry: intrinsics under resize, crop and flip; back-projection; ray distance and z-depth.
+
+Pixel convention of the whole library (that of OpenCV): the centre of the top-left pixel is (0, 0), its outer corner
+(-0.5, -0.5). Resizing by a factor ``s`` therefore maps ``u`` to ``s * (u + 0.5) - 0.5``.
+
+Functions of intrinsics take and return tensors of shape (..., 3, 3) and never change their input.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mde.errors import ConfigError
+
+__all__ = [
+    "crop_intrinsics",
+    "flip_intrinsics",
+    "intrinsics_from_fov",
+    "intrinsics_matrix",
+    "pixel_rays",
+    "ray_to_z",
+    "resize_intrinsics",
+    "unknown_intrinsics",
+    "unproject",
+    "z_to_ray",
+]
+
+
+def intrinsics_matrix(fx: float, fy: float, cx: float, cy: float) -> Tensor:
+    """The 3x3 camera matrix from focal lengths and principal point, all in pixels."""
+    return torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]], dtype=torch.float32)
+
+
+def intrinsics_from_fov(height: int, width: int, horizontal_fov_deg: float) -> Tensor:
+    """Camera matrix of square pixels and a central principal point from the horizontal field of view in degrees.
+
+    >>> intrinsics_from_fov(480, 640, 90.0)[0]
+    tensor([320.0000,   0.0000, 319.5000])
+    """
+    half_angle = torch.deg2rad(torch.tensor(horizontal_fov_deg / 2, dtype=torch.float64))
+    focal_px = float(width / 2 / torch.tan(half_angle))
+    return intrinsics_matrix(focal_px, focal_px, (width - 1) / 2, (height - 1) / 2)
+
+
+def unknown_intrinsics() -> Tensor:
+    """The matrix of a camera that nobody measured: NaN, so that any use of it shows."""
+    nan = float("nan")
+    return intrinsics_matrix(nan, nan, nan, nan)
+
+
+def resize_intrinsics(intrinsics: Tensor, scale_x: float, scale_y: float) -> Tensor:
+    """Intrinsics after the image was resized; the scales are new size / old size."""
+    out = intrinsics.clone()
+    out[..., 0, :] *= scale_x
+    out[..., 1, :] *= scale_y
+    out[..., 0, 2] += 0.5 * scale_x - 0.5
+    out[..., 1, 2] += 0.5 * scale_y - 0.5
+    return out
+
+
+def crop_intrinsics(intrinsics: Tensor, left: float, top: float) -> Tensor:
+    """Intrinsics after `left` columns and `top` rows were cut off (negative: padded)."""
+    out = intrinsics.clone()
+    out[..., 0, 2] -= left
+    out[..., 1, 2] -= top
+    return out
+
+
+def flip_intrinsics(intrinsics: Tensor, width: int) -> Tensor:
+    """Intrinsics of a horizontally mirrored image of `width` pixels. The focal length stays positive."""
+    out = intrinsics.clone()
+    out[..., 0, 2] = (width - 1) - out[..., 0, 2]
+    return out
+
+
+def pixel_rays(intrinsics: Tensor, height: int, width: int) -> Tensor:
+    """Viewing rays of all pixel centres with z = 1.
+
+    Args:
+        intrinsics: (B,3,3), pixels.
+
+    Returns:
+        (B,3,H,W): x to the right, y down, z forward, in the camera frame.
+
+    Raises:
+        ConfigError: the camera is unknown.
+    """
+    if not torch.isfinite(intrinsics).all():
+        raise ConfigError(
+            "the camera's intrinsics are unknown", next_action="give fx, fy, cx, cy or the field of view of the camera"
+        )
+    kwargs = {"device": intrinsics.device, "dtype": intrinsics.dtype}
+    v, u = torch.meshgrid(torch.arange(height, **kwargs), torch.arange(width, **kwargs), indexing="ij")  # type: ignore[call-overload]
+    fx, fy = intrinsics[:, 0, 0, None, None], intrinsics[:, 1, 1, None, None]
+    cx, cy = intrinsics[:, 0, 2, None, None], intrinsics[:, 1, 2, None, None]
+    x, y = (u - cx) / fx, (v - cy) / fy
+    return torch.stack((x, y, torch.ones_like(x)), dim=1)
+
+
+def unproject(depth: Tensor, intrinsics: Tensor) -> Tensor:
+    """Points in the camera frame from z-depth.
+
+    Args:
+        depth: (B,1,H,W), metres.
+        intrinsics: (B,3,3), pixels of `depth`.
+
+    Returns:
+        (B,3,H,W), metres: x right, y down, z forward.
+    """
+    return pixel_rays(intrinsics, *depth.shape[-2:]) * depth
+
+
+def ray_to_z(distance: Tensor, intrinsics: Tensor) -> Tensor:
+    """Turn distances along the viewing ray into z-depth; both (B,1,H,W), metres."""
+    return distance / pixel_rays(intrinsics, *distance.shape[-2:]).norm(dim=1, keepdim=True)
+
+
+def z_to_ray(depth: Tensor, intrinsics: Tensor) -> Tensor:
+    """Turn z-depth into distance along the viewing ray; both (B,1,H,W), metres."""
+    return depth * pixel_rays(intrinsics, *depth.shape[-2:]).norm(dim=1, keepdim=True)
