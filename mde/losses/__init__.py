@@ -1,0 +1,22 @@
+"""Losses: a function and its thin Module each, over valid pixels only. See `DepthLoss` for what all of them promise."""
+
+from mde.losses.base import DepthLoss
+from mde.losses.compound import DenseDepthLoss, WeightedSum
+from mde.losses.gradient import GradientLoss, gradient_loss
+from mde.losses.pixel import L1Loss, MSELoss, l1_loss, mse_loss
+from mde.losses.ssim import SSIMLoss, ssim_loss, ssim_map
+
+__all__ = [
+    "DepthLoss",
+    "L1Loss",
+    "MSELoss",
+    "GradientLoss",
+    "SSIMLoss",
+    "WeightedSum",
+    "DenseDepthLoss",
+    "l1_loss",
+    "mse_loss",
+    "gradient_loss",
+    "ssim_loss",
+    "ssim_map",
+]
