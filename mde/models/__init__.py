@@ -1,0 +1,29 @@
+"""Methods, and the encoders, decoders and schedules that they are made of."""
+
+from __future__ import annotations
+
+from mde.models.base import DepthModule
+from mde.models.decoders import Decoder, DenseDepthDecoder, UNetDecoder
+from mde.models.dense_depth import DenseDepth
+from mde.models.encoders import Encoder, SmpEncoder, TimmEncoder, TorchvisionEncoder
+from mde.models.layers import BilinearUpsample, TransposedUpsample
+from mde.models.schedules import PolyDecay, Schedule, WarmupCosine
+from mde.models.unet import UNet
+
+__all__ = [
+    "DenseDepth",
+    "UNet",
+    "DepthModule",
+    "Encoder",
+    "SmpEncoder",
+    "TimmEncoder",
+    "TorchvisionEncoder",
+    "Decoder",
+    "DenseDepthDecoder",
+    "UNetDecoder",
+    "BilinearUpsample",
+    "TransposedUpsample",
+    "PolyDecay",
+    "Schedule",
+    "WarmupCosine",
+]

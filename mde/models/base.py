@@ -1,0 +1,273 @@
+"""`DepthModule`: the only training, validation, test and predict steps of the library.
+
+A method gives two things: ``forward(image)``, its network's output at the input's size, and, where the loss is not
+simply ``loss(forward(image), codec.encode(depth), valid)``, a ``training_loss(batch)``. Encoder, decoder, codec, loss,
+optimizer and schedule are injected: by ``class_path`` in YAML, as objects in Python.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, TypeAlias, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, DistributedSampler
+
+from mde.codecs import DepthCodec
+from mde.errors import CheckpointError
+from mde.losses import DepthLoss
+from mde.metrics import DepthMetrics
+from mde.models.checkpoint import write_payload
+from mde.models.guard import FiniteLossGuard
+from mde.models.inputs import ImageInput, image_tensor
+from mde.models.schedules import Schedule
+from mde.protocol import EvalProtocol, HasProtocol
+from mde.rebuild import Rebuildable, spec_of
+from mde.types import Ambiguity, Batch, Prediction, StepOutput
+
+__all__ = ["DepthModule", "OptimizerFactory", "resize_truth"]
+
+OptimizerFactory: TypeAlias = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+_ADAMW: OptimizerFactory = partial(torch.optim.AdamW, lr=1e-4, weight_decay=1e-2)
+
+
+class DepthModule(Rebuildable, LightningModule, ABC):
+    """Base of all methods.
+
+    Args:
+        codec: the network space; None takes the method's own on `depth_range`.
+        loss: what to minimise, in network space; None takes the method's own.
+        optimizer: makes the optimizer from the trainable parameters.
+        schedule: learning rate over the run, stepped per optimizer step; None keeps it constant.
+        depth_range: (min, max) in metres; the command line links it to the data set. Used when `codec` is None.
+        image_size: (height, width) the network is trained at; `predict` resizes to it. Linked to the data set.
+        protocol: how validation and test score. Linked to the data set; None takes the data module's at run time.
+    """
+
+    ambiguity: Ambiguity = Ambiguity.METRIC
+
+    def __init__(
+        self,
+        *,
+        codec: DepthCodec | None = None,
+        loss: DepthLoss | None = None,
+        optimizer: OptimizerFactory = _ADAMW,
+        schedule: Schedule | None = None,
+        depth_range: tuple[float, float] = (0.1, 10.0),
+        image_size: tuple[int, int] | None = None,
+        protocol: EvalProtocol | None = None,
+    ) -> None:
+        super().__init__()
+        self.codec = codec if codec is not None else self.default_codec(*depth_range)
+        self.loss = loss if loss is not None else self.default_loss()
+        self.optimizer_factory = optimizer
+        self.schedule = schedule
+        self.image_size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
+        self.protocol = protocol
+        self.val_metrics: DepthMetrics | None = None
+        self.test_metrics: DepthMetrics | None = None
+        self._guard = FiniteLossGuard()
+
+    # ---- what a method gives -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> Tensor:
+        """(B,3,H,W) RGB in [0,1] -> network space, (B,C,H,W)."""
+
+    @abstractmethod
+    def default_codec(self, min_depth: float, max_depth: float) -> DepthCodec:
+        """The method's own codec on a range in metres."""
+
+    @abstractmethod
+    def default_loss(self) -> DepthLoss:
+        """The method's own loss; `self.codec` exists already."""
+
+    def training_loss(self, batch: Batch) -> StepOutput:
+        """Loss of a training batch; a method overrides it where more than the final output is supervised."""
+        return StepOutput(self.output_loss(self(batch["image"]), batch))
+
+    def output_loss(self, raw: Tensor, batch: Batch) -> Tensor:
+        """Loss of the final output alone; in validation the truth is brought to its size first (nearest).
+
+        Args:
+            raw: (B,C,h,w), network space.
+        """
+        depth, valid = resize_truth(batch["depth"], batch["valid"], raw.shape[-2:])
+        return cast(Tensor, self.loss(raw, self.codec.encode(depth), valid))
+
+    # ---- use ---------------------------------------------------------------------------------------------------------
+
+    def predict_batch(self, image: Tensor, flip: bool = False) -> Tensor:
+        """Decoded prediction at the input's size.
+
+        Args:
+            image: float32 (B,3,H,W), RGB in [0,1].
+            flip: average with the prediction of the mirrored image, in decoded space.
+
+        Returns:
+            float32 (B,1,H,W); metres where `ambiguity` is METRIC.
+        """
+        pred = self.codec.decode(self(image))
+        if flip:
+            pred = (pred + self.codec.decode(self(image.flip(-1))).flip(-1)) / 2
+        return pred
+
+    @torch.no_grad()
+    def predict(self, image: ImageInput, flip: bool = False) -> Prediction:
+        """Predict one picture, or a batch tensor, at its own size.
+
+        Args:
+            image: path, PIL image, NumPy (H,W,3) RGB, or tensor (3,H,W) / (B,3,H,W); uint8 or float in [0,1].
+            flip: average with the mirrored prediction.
+
+        Returns:
+            A `Prediction` whose maps are (B,1,H,W) at the picture's own size.
+        """
+        pictures = image_tensor(image).to(self.device)
+        size = pictures.shape[-2:]
+        inputs = _resize(pictures, self.image_size or size)
+        was_training = self.training
+        self.eval()
+        try:
+            pred = _resize(self.predict_batch(inputs, flip), size)
+        finally:
+            self.train(was_training)
+        return Prediction(pred, self.ambiguity)
+
+    # ---- Lightning ---------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            _ = self.rebuild_spec  # what could not be saved later is said before the training, not after
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if self.protocol is None and isinstance(datamodule, HasProtocol):
+            self.protocol = datamodule.protocol
+        protocol = self.protocol or EvalProtocol()
+        self.val_metrics = DepthMetrics(protocol)
+        self.test_metrics = DepthMetrics(protocol)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        out = self.training_loss(batch)
+        self._guard.add(out.loss, batch["id"], self.trainer.default_root_dir)
+        # one log call costs as much as the whole Trainer: the mean over the epoch comes from a running sum instead
+        if batch_idx == 0 or self._logger_writes_now():  # the first one is for the progress bar
+            self.log("train/loss", out.loss.detach(), prog_bar=True, batch_size=len(batch["id"]))
+            self.log_dict({f"train/{k}": v for k, v in out.logs.items()}, batch_size=len(batch["id"]))
+        return out.loss
+
+    def _logger_writes_now(self) -> bool:
+        # the Trainer writes after the steps n, 2n, …; what was logged at another step would be written with a wrong
+        # number
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # its logger connector sets it
+        return every > 0 and (self.global_step + 1) % every == 0
+
+    def on_train_epoch_end(self) -> None:
+        mean = self._guard.epoch_mean(self.trainer.default_root_dir)
+        self.log("train/loss_epoch", mean, sync_dist=True, prog_bar=False)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        raw = self._evaluate(batch, self.val_metrics, self.counted(batch_idx, self.trainer.val_dataloaders))
+        self.log("val/loss", self.output_loss(raw, batch), batch_size=len(batch["id"]), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_metrics("val", self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate(batch, self.test_metrics, self.counted(batch_idx, self.trainer.test_dataloaders))
+
+    def on_test_epoch_end(self) -> None:
+        self._log_metrics("test", self.test_metrics)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Prediction:
+        flip = self.protocol is not None and self.protocol.flip
+        return Prediction(self.predict_batch(batch["image"], flip), self.ambiguity)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer_factory([p for p in self.parameters() if p.requires_grad])
+        if self.schedule is None:
+            return optimizer
+        scheduler = self.schedule.build(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._guard.check()
+        write_payload(checkpoint, self.rebuild_spec, self.protocol)
+
+    @property
+    def rebuild_spec(self) -> dict[str, Any]:
+        """How to make this module again without the data set: plain data with the codec spelled out.
+
+        Raises:
+            CheckpointError: an injected object has no plain form.
+        """
+        arguments = {k: v for k, v in self._given_args.items() if k not in ("protocol", "depth_range")}
+        arguments["codec"] = self.codec
+        init_args = {}
+        for name, value in arguments.items():
+            try:
+                init_args[name] = spec_of(value, where=name)
+            except CheckpointError:
+                if name != "optimizer":  # needed to train on, not to use the network: the default takes its place
+                    raise
+        return {"class_path": f"{type(self).__module__}.{type(self).__qualname__}", "init_args": init_args}
+
+    # ---- evaluation --------------------------------------------------------------------------------------------------
+
+    def _evaluate(self, batch: Batch, metrics: DepthMetrics | None, counts: Tensor | None) -> Tensor:
+        if metrics is None:
+            raise RuntimeError("setup() has not run")
+        raw = self(batch["image"])
+        pred = self.codec.decode(raw)
+        if metrics.protocol.flip:
+            mirrored = self.predict_batch(batch["image"].flip(-1))
+            pred = (pred + mirrored.flip(-1)) / 2
+        metrics.update(pred, batch["depth"], batch["valid"], ambiguity=self.ambiguity, counts=counts)
+        return cast(Tensor, raw)
+
+    def counted(self, batch_idx: int, loader: object) -> Tensor | None:
+        """Which images of the batch count: a distributed sampler repeats some at the end to fill all ranks."""
+        if not isinstance(loader, DataLoader) or not isinstance(loader.sampler, DistributedSampler):
+            return None
+        sampler = loader.sampler
+        first = batch_idx * int(loader.batch_size or 1)
+        in_rank = torch.arange(first, min(first + int(loader.batch_size or 1), sampler.num_samples))
+        return in_rank * sampler.num_replicas + sampler.rank < len(cast(Any, sampler.dataset))
+
+    def _log_metrics(self, stage: str, metrics: DepthMetrics | None) -> None:
+        if metrics is None:
+            return
+        values = {f"{stage}/{k}": v.float() for k, v in metrics.compute().items()}
+        # computed over all ranks already: every rank logs the same
+        self.log_dict(values, sync_dist=False, rank_zero_only=False)
+        if stage == "val":
+            metrics.reset()
+
+
+def resize_truth(depth: Tensor, valid: Tensor, size: Iterable[int]) -> tuple[Tensor, Tensor]:
+    """Bring ground truth to another size by nearest neighbour: a bilinear resize would mix zeros and edges in.
+
+    Args:
+        depth: (B,1,h,w), metres.
+        valid: bool (B,1,h,w).
+        size: (height, width).
+    """
+    size = tuple(size)
+    if depth.shape[-2:] == size:
+        return depth, valid
+    small = F.interpolate(torch.cat((depth, valid.to(depth.dtype)), 1), size=size, mode="nearest-exact")
+    return small[:, :1], small[:, 1:] > 0.5
+
+
+def _resize(images: Tensor, size: Iterable[int]) -> Tensor:
+    size = tuple(size)
+    if tuple(images.shape[-2:]) == size:
+        return images
+    shrinks = size[0] < images.shape[-2] or size[1] < images.shape[-1]
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=shrinks)
