@@ -1,0 +1,309 @@
+"""From a frame as it was read to the tensors of a batch: resize, augmentation, intrinsics that follow.
+
+The only file that touches albumentations (2.0.8 is its last MIT release), and only inside functions: its import costs
+seconds. The image is interpolated, the depth never: it is resized by nearest neighbour (at pixel centres), and
+``valid`` is re-read from it as ``depth > 0``, so the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mde.data.io import masked_depth
+from mde.errors import ConfigError
+from mde.geometry import crop_intrinsics, flip_intrinsics, resize_intrinsics
+from mde.types import Batch
+
+# albumentations asks the network for a newer version while it is imported; set here, before anyone can import it
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+if TYPE_CHECKING:
+    import albumentations as A
+
+    from mde.data.base import RawSample
+
+__all__ = ["FOLLOWED", "EvalTransform", "SampleTransform", "TrainTransform", "default_augmentations", "make_transform"]
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+Params = Mapping[str, Any]
+
+
+class SampleTransform(Protocol):
+    """Turns a frame into one item of a `Batch`.
+
+    Returned are image float32 (3,H,W) in [0,1], depth float32 (1,h,w) in metres, valid bool (1,h,w), intrinsics float32
+    (3,3) in pixels of the image, and the id (a str). `rng_seed` is the only source of randomness.
+    """
+
+    def __call__(self, sample: RawSample, rng_seed: int) -> Batch: ...
+
+
+class EvalTransform:
+    """Resize the image to the network's input; depth and mask keep their native size. Nothing is random.
+
+    Args:
+        image_size: (height, width) of the network's input.
+
+    Raises:
+        ConfigError: the size is not two positive integers.
+    """
+
+    def __init__(self, image_size: Size) -> None:
+        self.image_size = _checked_size(image_size)
+
+    def __call__(self, sample: RawSample, rng_seed: int) -> Batch:
+        intrinsics = _resized(torch.from_numpy(sample.intrinsics.copy()), sample.image.shape[:2], self.image_size)
+        image = _resize_image(sample.image, self.image_size)
+        return _item(image, masked_depth(sample.depth, sample.valid), intrinsics, sample.id)
+
+
+class TrainTransform:
+    """Resize the whole frame to `image_size`, augment it, and keep the intrinsics exact through both.
+
+    Args:
+        image_size: (height, width) of the network's input. An augmentation that ends at another size, such as a crop,
+            is followed by one more resize.
+        augmentations: albumentations transforms, in order. Every transform of pixel values is allowed, and of those
+            that move pixels the ones listed in `FOLLOWED`; ``Compose``, ``OneOf``, ``RandomOrder``, ``Sequential`` and
+            ``SomeOf`` may hold them. The objects are copied.
+
+    Raises:
+        ConfigError: the size is not two positive integers, or an augmentation would break the contract of a batch.
+    """
+
+    def __init__(self, image_size: Size, augmentations: Sequence[A.BasicTransform] = ()) -> None:
+        self.image_size = _checked_size(image_size)
+        self._pipeline = _compose(augmentations) if augmentations else None
+
+    def __call__(self, sample: RawSample, rng_seed: int) -> Batch:
+        image = _resize_image(sample.image, self.image_size)
+        depth = _resize_depth(masked_depth(sample.depth, sample.valid), self.image_size)
+        intrinsics = _resized(torch.from_numpy(sample.intrinsics.copy()), sample.image.shape[:2], self.image_size)
+        if self._pipeline is not None:
+            image, depth, intrinsics = _augment(self._pipeline, image, depth, intrinsics, rng_seed, sample.id)
+            intrinsics = _resized(intrinsics, image.shape[:2], self.image_size)
+            image, depth = _resize_image(image, self.image_size), _resize_depth(depth, self.image_size)
+        return _item(image, depth, intrinsics, sample.id)
+
+
+def make_transform(
+    split: str, image_size: Size, augmentations: Sequence[A.BasicTransform] | None = None
+) -> SampleTransform:
+    """The transform of a split: of "train" with augmentation (None: the default ones), of all others without."""
+    if split != "train":
+        return EvalTransform(image_size)
+    return TrainTransform(image_size, default_augmentations() if augmentations is None else augmentations)
+
+
+def default_augmentations() -> list[A.BasicTransform]:
+    """Mirroring and a permutation of the colour channels, each with probability 0.5.
+
+    The permutation is drawn uniformly from all six orders, the identity included, as in DenseDepth (Alhashim & Wonka,
+    "High Quality Monocular Depth Estimation via Transfer Learning", 2018, section 3.3).
+    """
+    import albumentations as A
+
+    return [A.HorizontalFlip(p=0.5), A.ChannelShuffle(p=0.5)]
+
+
+# ---------------------------------------------------------------------------------------------------------- intrinsics
+
+
+def _flip_columns(intrinsics: Tensor, params: Params, before: Size, after: Size) -> Tensor:
+    return flip_intrinsics(intrinsics, before[1])
+
+
+def _flip_rows(intrinsics: Tensor, params: Params, before: Size, after: Size) -> Tensor:
+    out = intrinsics.clone()
+    out[..., 1, 2] = (before[0] - 1) - out[..., 1, 2]
+    return out
+
+
+def _crop(intrinsics: Tensor, params: Params, before: Size, after: Size) -> Tensor:
+    """Pad (where asked for), cut, and resize what was cut to the size after."""
+    if params.get("pad_params"):
+        intrinsics = _pad(intrinsics, params["pad_params"], before, after)
+    left, top, right, bottom = params["crop_coords"]
+    return _resized(crop_intrinsics(intrinsics, left, top), (bottom - top, right - left), after)
+
+
+def _pad(intrinsics: Tensor, params: Params, before: Size, after: Size) -> Tensor:
+    return crop_intrinsics(intrinsics, -params["pad_left"], -params["pad_top"])
+
+
+def _resized(intrinsics: Tensor, before: Sequence[int], after: Sequence[int]) -> Tensor:
+    if tuple(before) == tuple(after):
+        return intrinsics
+    return resize_intrinsics(intrinsics, after[1] / before[1], after[0] / before[0])
+
+
+def _scale(intrinsics: Tensor, params: Params, before: Size, after: Size) -> Tensor:
+    return _resized(intrinsics, before, after)
+
+
+def _nothing(intrinsics: Tensor, params: Params, before: Size, after: Size) -> Tensor:
+    return intrinsics
+
+
+_Rule = Callable[[Tensor, Params, Size, Size], Tensor]
+_RULES: tuple[tuple[_Rule, tuple[str, ...]], ...] = (
+    (_flip_columns, ("HorizontalFlip",)),
+    (_flip_rows, ("VerticalFlip",)),
+    (_crop, ("CenterCrop", "Crop", "RandomCrop", "RandomCropFromBorders", "RandomResizedCrop", "RandomSizedCrop")),
+    (_pad, ("Pad", "PadIfNeeded")),
+    (_scale, ("LongestMaxSize", "RandomScale", "Resize", "SmallestMaxSize")),
+    (_nothing, ("CoarseDropout", "GridDropout", "NoOp")),
+)
+FOLLOWED: dict[str, _Rule] = {name: rule for rule, names in _RULES for name in names}
+"""Albumentations transforms of image and mask whose effect on the camera is known exactly, with the rule for each."""
+
+
+def _follow(intrinsics: Tensor, applied: Sequence[tuple[str, Params]], size: Size) -> Tensor:
+    """Intrinsics after the applied transforms; `size` is the (height, width) after the last of them."""
+    sizes = [tuple(params["shape"][:2]) for _, params in applied] + [size]
+    for (name, params), before, after in zip(applied, sizes, sizes[1:], strict=False):
+        intrinsics = FOLLOWED.get(name, _nothing)(intrinsics, params, before, after)
+    return intrinsics
+
+
+# -------------------------------------------------------------------------------------------------------- augmentation
+
+
+def _compose(augmentations: Sequence[A.BasicTransform]) -> A.Compose:
+    """One pipeline of private copies, after each of its transforms was checked."""
+    import albumentations as A
+
+    own = copy.deepcopy(list(augmentations))
+    for transform in _leaves(own):
+        _check(transform)
+        if getattr(transform, "fill_mask", None) is not None:
+            transform.fill_mask = 0.0  # what was padded or erased has no depth
+    # shapes are checked by RawSample.checked, argument names by the transforms themselves
+    return A.Compose(own, mask_interpolation=cv2.INTER_NEAREST_EXACT, save_applied_params=True, is_check_shapes=False)
+
+
+def _leaves(transforms: Iterable[Any]) -> list[A.BasicTransform]:
+    """The transforms themselves, those inside of containers included."""
+    import albumentations as A
+
+    found: list[A.BasicTransform] = []
+    for transform in transforms:
+        if type(transform) in (A.Compose, A.OneOf, A.RandomOrder, A.Sequential, A.SomeOf):
+            found += _leaves(transform.transforms)
+        elif isinstance(transform, A.BasicTransform):
+            found.append(transform)
+        elif isinstance(transform, A.BaseCompose):  # OneOrOther, for one, does not record what it applied
+            raise _refused(f"{type(transform).__name__} hides what it did", "use Compose, OneOf, SomeOf or Sequential")
+        else:
+            raise _refused(
+                f"an augmentation must be an albumentations transform, not {type(transform).__name__}",
+                "in YAML write class_path: albumentations.HorizontalFlip with init_args",
+            )
+    return found
+
+
+def _check(transform: A.BasicTransform) -> None:
+    """Raise a `ConfigError` for a transform after which image, depth and camera would no longer agree."""
+    import albumentations as A
+
+    name = type(transform).__name__
+    if isinstance(transform, A.ImageOnlyTransform):
+        if isinstance(transform, A.Normalize | A.ToFloat | A.FromFloat):
+            raise _refused(
+                f"{name} changes the range of the image, which is [0,1] in a batch",
+                "leave it out: the encoder normalises by the mean and std of its own weights",
+            )
+        return
+    # an own subclass may move pixels in another way than the class whose rule is known
+    if name not in FOLLOWED or type(transform) is not getattr(A, name, None):
+        raise _refused(
+            f"the camera cannot be followed through {name}",
+            f"use transforms of pixel values, or {', '.join(sorted(FOLLOWED))}",
+        )
+    if getattr(transform, "border_mode", cv2.BORDER_CONSTANT) != cv2.BORDER_CONSTANT:
+        raise _refused(f"{name} would fill the border with mirrored depth", "set border_mode to 0")
+    if getattr(transform, "area_for_downscale", None) == "image_mask":
+        raise _refused(f"{name} would average depth", "set area_for_downscale to image")
+
+
+def _refused(what: str, next_action: str) -> ConfigError:
+    return ConfigError(what, where="augmentations", next_action=next_action)
+
+
+def _augment(
+    pipeline: A.Compose,
+    image: NDArray[np.uint8],
+    depth: NDArray[np.float32],
+    intrinsics: Tensor,
+    rng_seed: int,
+    name: str,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], Tensor]:
+    # one generator that all transforms draw from in turn: set_random_seed would give each of them the same numbers, so
+    # that every mirrored picture also had its colours permuted
+    pipeline.set_random_state(np.random.default_rng(rng_seed), random.Random(rng_seed))
+    try:
+        out = pipeline(image=image, mask=depth)
+    except Exception as error:  # of another's code, of many types: a crop that is larger than the image, for one
+        raise _refused(f"an augmentation failed on {name}: {error}", "change its settings") from error
+    new_image: NDArray[np.uint8] = out["image"]
+    if new_image.dtype != np.uint8 or new_image.ndim != 3:
+        raise ConfigError(f"an augmentation made the image {new_image.dtype} {new_image.shape}", where=name)
+    return new_image, out["mask"], _follow(intrinsics, out["applied_transforms"], new_image.shape[:2])
+
+
+# -------------------------------------------------------------------------------------------------------------- arrays
+
+
+def _checked_size(image_size: Sequence[int]) -> Size:
+    if len(image_size) != 2 or any(int(side) != side or side < 1 for side in image_size):
+        raise ConfigError(f"image_size must be (height, width) in pixels, got {image_size}", where="data.image_size")
+    return int(image_size[0]), int(image_size[1])
+
+
+def _resize_image(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    if image.shape[:2] == size:
+        return image
+    shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
+    # INTER_AREA averages all source pixels (no aliasing), but only when shrinking
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    out: NDArray[np.uint8] = cv2.resize(image, size[::-1], interpolation=interpolation)
+    return out
+
+
+def _resize_depth(depth: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+    if depth.shape == size:
+        return depth
+    # plain INTER_NEAREST samples at pixel corners, half a source pixel off
+    out: NDArray[np.float32] = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return out
+
+
+def _item(image: NDArray[np.uint8], depth: NDArray[np.float32], intrinsics: Tensor, name: str) -> Batch:
+    depth = np.ascontiguousarray(depth)
+    return Batch(
+        image=torch.from_numpy(_to_chw(image)),
+        depth=torch.from_numpy(depth)[None],
+        valid=torch.from_numpy(depth > 0)[None],
+        intrinsics=intrinsics,
+        id=name,  # type: ignore[typeddict-item]  # one id until `collate` makes the list
+    )
+
+
+def _to_chw(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 (H,W,3) in 0..255 to float32 (3,H,W) in [0,1]."""
+    planes = np.empty((3, *image.shape[:2]), np.float32)
+    # channel by channel: less than half the time of one strided conversion by torch or cv2.dnn.blobFromImage
+    for plane, channel in zip(planes, cv2.split(image), strict=True):
+        np.multiply(channel, np.float32(1 / 255), out=plane)
+    return planes
