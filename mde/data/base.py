@@ -217,7 +217,11 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
         dataset = self.dataset("train")
         # a last batch of one picture would break batch norm; a set smaller than a batch is kept whole
         drop_last = len(dataset) >= self.batch_size
-        return self._loader(dataset, self.batch_size, sampler=SeededSampler(dataset, self.seed), drop_last=drop_last)
+        sampler = SeededSampler(dataset, self.seed)
+        if self.trainer is not None:
+            # a resumed run starts its loader's workers before Lightning tells the sampler the epoch
+            sampler.set_epoch(self.trainer.current_epoch)
+        return self._loader(dataset, self.batch_size, sampler=sampler, drop_last=drop_last)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._loader(self.dataset("val"), self.eval_batch_size)
@@ -235,6 +239,10 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
             where = type(dataset).__name__
             raise DataFormatError("the data set is empty", where=where, next_action="check the split settings")
         workers = max(self.num_workers, 0)
+        if workers:
+            # OpenCV would start a thread per core in every worker. Said here and not in the worker: changing the number
+            # in a forked child waits for ever for the parent's threads, which the fork did not take along.
+            cv2.setNumThreads(1)
         return DataLoader(
             dataset,
             batch_size=batch_size,
@@ -244,14 +252,8 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
             collate_fn=collate,
-            worker_init_fn=_one_thread,
             generator=torch.Generator().manual_seed(self.seed),
         )
-
-
-def _one_thread(worker: int) -> None:
-    """OpenCV starts as many threads as there are cores in every loader process, which then fight for them."""
-    cv2.setNumThreads(1)
 
 
 def collate(items: list[Batch]) -> Batch:

@@ -1,0 +1,192 @@
+"""The embedded data set: scenes that are ray-cast on the CPU, with exact depth and intrinsics and no file on disk.
+
+Sample `index` of a split depends on (seed, split, index) alone: the same bytes in every process, no scene in two
+splits, and a longer data set begins with the scenes of the shorter one. It is learnable for the right reasons:
+perspective, the sizes of known things, shading and occlusion. See `mde.data.world_rooms`, `mde.data.world_street`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mde.data.base import DepthDataModule, DepthDataset, RawSample
+from mde.data.raycast import render
+from mde.data.render_pool import fill_in_parallel, shared_array
+from mde.data.transforms import EvalTransform, TrainTransform, default_augmentations
+from mde.data.worlds import DEPTH_RANGES, WORLDS, make_scene
+from mde.errors import ConfigError, nearest
+from mde.protocol import EvalProtocol
+
+if TYPE_CHECKING:
+    import albumentations as A
+
+    from mde.data.transforms import SampleTransform
+
+__all__ = ["SPLITS", "ProceduralDataModule", "ProceduralDataset"]
+
+SPLITS = {"train": 0, "val": 1, "test": 2}
+"""The numbers that keep the splits' random scenes apart."""
+
+
+class ProceduralDataset(DepthDataset):
+    """One split of a procedural world.
+
+    Args:
+        world: "rooms" (0.3 to 10 m, every pixel valid) or "street" (up to 300 m, the sky is invalid).
+        split: "train", "val" or "test".
+        length: number of scenes.
+        height: of the rendered frames, pixels.
+        width: like `height`.
+        transform: turns a frame into tensors.
+        seed: of the scenes and of the augmentation.
+
+    Raises:
+        ConfigError: an unknown world or split, or a number out of range.
+
+    >>> from mde.data.transforms import EvalTransform
+    >>> frame = ProceduralDataset("rooms", "train", 1, 24, 32, EvalTransform((24, 32))).read(0)
+    >>> frame.id, frame.image.shape, bool(frame.valid.all())
+    ('rooms-train-000000', (24, 32, 3), True)
+    """
+
+    def __init__(
+        self, world: str, split: str, length: int, height: int, width: int, transform: SampleTransform, seed: int = 0
+    ) -> None:
+        super().__init__(transform, seed)
+        _check_choice(world, WORLDS, "world")
+        _check_choice(split, SPLITS, "split")
+        if length < 0 or min(height, width) < 1 or seed < 0:
+            raise ConfigError(
+                f"cannot render {length} scenes of {height}x{width} pixels from seed {seed}",
+                where="ProceduralDataset",
+                next_action="give a size of at least 1x1, and a length and seed of at least 0",
+            )
+        self.world, self.split, self.length = world, split, length
+        self.size = (height, width)
+        self._frames: tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]] | None = None
+
+    def __len__(self) -> int:
+        return self.length
+
+    def read(self, index: int) -> RawSample:
+        """Frame `index`: rendered now, or taken from memory after `preload`; the same bytes either way.
+
+        Raises:
+            IndexError: there is no such frame.
+        """
+        if not 0 <= index < self.length:
+            raise IndexError(index)
+        image, depth, intrinsics = self._render(index) if self._frames is None else (f[index] for f in self._frames)
+        return RawSample(image, depth, depth > 0, intrinsics, f"{self.world}-{self.split}-{index:06d}")
+
+    def preload(self, processes: int | None = None) -> None:
+        """Render all frames once, into memory (7 bytes per pixel) that loader processes share.
+
+        Args:
+            processes: default is one per usable core; see `mde.data.render_pool`.
+        """
+        image = shared_array((self.length, *self.size, 3), np.uint8)
+        depth = shared_array((self.length, *self.size), np.float32)
+        intrinsics = shared_array((self.length, 3, 3), np.float32)
+
+        def make(index: int) -> None:
+            image[index], depth[index], intrinsics[index] = self._render(index)
+
+        fill_in_parallel(make, self.length, f"rendering {self.world} ({self.split})", processes)
+        self._frames = (image, depth, intrinsics)
+
+    def _render(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+        rng = np.random.default_rng(np.random.SeedSequence((self.seed, SPLITS[self.split], index)))
+        scene, camera = make_scene(self.world, rng, *self.size)
+        image, depth, _ = render(scene, camera, *self.size)
+        return image, depth, camera.intrinsics.astype(np.float32)
+
+
+class ProceduralDataModule(DepthDataModule):
+    """Scenes made on the fly: the default data of the library, and what its quickstart trains on.
+
+    Args:
+        world: "rooms" or "street".
+        train_scenes: number of scenes in the training split.
+        val_scenes: in the validation split.
+        test_scenes: in the test split.
+        image_size: (height, width) of the network's input.
+        render_size: (height, width) of the rendered frames, and hence of the ground truth; default `image_size`.
+        batch_size: training batch size per process.
+        eval_batch_size: batch size in validation and test, default `batch_size`.
+        preload: render each split once, in parallel, and keep it in memory; otherwise every frame is rendered whenever
+            it is read.
+        augmentations: albumentations transforms for training; default `mde.data.transforms.default_augmentations`.
+        num_workers: loader processes; -1 lets the command line choose.
+        protocol: default is the protocol with the name of the world.
+        depth_range: (min, max) in metres; default (0.3, 10) for rooms and (1, 80) for street.
+        seed: of scenes, order and augmentation.
+
+    Raises:
+        ConfigError: an unknown world, or a number out of range.
+    """
+
+    def __init__(
+        self,
+        world: str = "rooms",
+        train_scenes: int = 2000,
+        val_scenes: int = 100,
+        test_scenes: int = 200,
+        image_size: tuple[int, int] = (96, 128),
+        render_size: tuple[int, int] | None = None,
+        batch_size: int = 16,
+        eval_batch_size: int | None = None,
+        preload: bool = True,
+        augmentations: list[A.BasicTransform] | None = None,
+        num_workers: int = -1,
+        protocol: str | EvalProtocol | None = None,
+        depth_range: tuple[float, float] | None = None,
+        seed: int = 0,
+    ) -> None:
+        _check_choice(world, WORLDS, "world")
+        super().__init__(
+            protocol=world if protocol is None else protocol,
+            depth_range=DEPTH_RANGES[world] if depth_range is None else depth_range,
+            image_size=image_size,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            seed=seed,
+        )
+        self.world = world
+        self.lengths = {"train": train_scenes, "val": val_scenes, "test": test_scenes}
+        self.render_size = self.image_size if render_size is None else (int(render_size[0]), int(render_size[1]))
+        self.preload = preload
+        self.augmentations = augmentations
+
+    @property
+    def in_memory(self) -> bool:
+        return self.preload
+
+    def make_dataset(self, split: str) -> ProceduralDataset:
+        """The data set of a split, rendered already if `preload`."""
+        _check_choice(split, SPLITS, "split")
+        height, width = self.render_size
+        transform = self._transform(split)
+        dataset = ProceduralDataset(self.world, split, self.lengths[split], height, width, transform, self.seed)
+        if self.preload:
+            dataset.preload()
+        return dataset
+
+    def _transform(self, split: str) -> SampleTransform:
+        if split != "train":
+            return EvalTransform(self.image_size)
+        chosen = default_augmentations() if self.augmentations is None else self.augmentations
+        return TrainTransform(self.image_size, chosen)
+
+
+def _check_choice(value: str, known: Iterable[str], name: str) -> None:
+    names = list(known)
+    if value not in names:
+        raise ConfigError(
+            f"unknown {name} {value!r}", where=f"data.{name}", next_action=f"nearest: {nearest(value, names)}"
+        )
