@@ -36,7 +36,8 @@ def obtain(
     Raises:
         CheckpointError: the download failed, or the file does not fit.
     """
-    if weights is None or rebuilding():
+    # jsonargparse hands a nested flag's null over as the word "None"
+    if weights in (None, "None") or rebuilding():
         return make(False)
     if weights == PRETRAINED:
         return _download(make, name)

@@ -1,8 +1,8 @@
 """What every data module promises. A data set's test inherits `DataModuleContract` and writes one method.
 
-    class TestMine(DataModuleContract):
-        def make(self, folder, **settings):
-            return MyDataModule(write_my_fake(folder), image_size=(24, 32), **settings)
+class TestMine(DataModuleContract):
+    def make(self, folder, **settings):
+        return MyDataModule(write_my_fake(folder), image_size=(24, 32), **settings)
 """
 
 from __future__ import annotations

@@ -33,9 +33,7 @@ def coded_sample(height: int = HEIGHT, width: int = WIDTH) -> RawSample:
     return RawSample(image, np.where(valid, depth, 0).astype(np.float32), valid, intrinsics, "coded")
 
 
-def check_agreement(
-    item: Batch, mirrored_x: bool = False, mirrored_y: bool = False, tolerance: float = 0.5
-) -> None:
+def check_agreement(item: Batch, mirrored_x: bool = False, mirrored_y: bool = False, tolerance: float = 0.5) -> None:
     """Depth and camera name the same source pixel to half a pixel, and so do image and camera."""
     depth, valid = item["depth"][0].double().numpy(), item["valid"][0].numpy()
     assert valid.any()

@@ -1,0 +1,92 @@
+"""The command line. Help, version and wrong commands are answered here, without importing torch.
+
+``mde`` and ``python cli.py`` both call `main`. Each command's module is imported when the command is called.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from mde import __version__
+
+__all__ = ["main"]
+
+TRAINER_COMMANDS = {
+    "fit": "train a network (validates after each epoch, keeps the best checkpoint)",
+    "validate": "score a checkpoint on the validation set",
+    "test": "score a checkpoint on the test set, beside the constant predictor; writes results.json and a picture",
+    "predict": "write the test set's predictions of a checkpoint",
+}
+
+_HELP = """\
+mde {version}: monocular depth estimation, from one RGB image to a depth map in metres
+
+usage: mde COMMAND [options]        (the same as: python cli.py COMMAND [options])
+
+commands:
+{commands}
+  experiments   list the experiments that ship with the library
+
+examples:
+  mde fit --config quickstart                        train on the embedded data set; needs no download
+  mde fit --config nyu/densedepth --data.root DIR    a paper's recipe on your copy of NYU Depth v2
+  mde fit --config quickstart --trainer.max_epochs 3 --model.optimizer.init_args.lr 1e-3
+  mde fit --config quickstart --ckpt_path last       go on with the last run
+  mde test --ckpt_path runs/quickstart/<date-time>/checkpoints/best.ckpt
+  mde fit --config quickstart --print_config         all settings, to copy and change
+
+experiments: {experiments}
+
+`mde COMMAND --help` shows the options of a command (takes some seconds).
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: words after the program's name; None takes those of the process.
+
+    Returns:
+        0 on success, 1 when the work failed, 2 when the command was wrong.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = words[0] if words else "--help"
+    if command in ("-h", "--help", "help"):
+        print(_overview(), end="")
+        return 0
+    if command in ("-V", "--version"):
+        print(f"mde {__version__}")
+        return 0
+    if command == "experiments":
+        from mde.cli.experiments import names
+
+        print("\n".join(names()))
+        return 0
+    if command in TRAINER_COMMANDS:
+        from mde.cli.environment import prepare_process
+
+        prepare_process()
+        from mde.cli.train import run_trainer_command
+
+        return run_trainer_command(words)
+    return _wrong_command(command)
+
+
+def _overview() -> str:
+    from mde.cli.experiments import names
+
+    commands = "\n".join(f"  {name:<13} {text}" for name, text in TRAINER_COMMANDS.items())
+    return _HELP.format(version=__version__, commands=commands, experiments=", ".join(names()))
+
+
+def _wrong_command(command: str) -> int:
+    from mde.errors import nearest
+
+    valid = [*TRAINER_COMMANDS, "experiments"]
+    print(
+        f"mde: error: unknown command {command!r}. Next: nearest: {nearest(command, valid)}; see mde --help",
+        file=sys.stderr,
+    )
+    return 2

@@ -1,0 +1,87 @@
+"""Threads, wait policy and loader workers for this machine.
+
+torch's CPU threads busy-wait. Two of them on two cores train a small network twice as fast as one, but fall to a
+tenth of that as soon as another process, such as a loader worker, takes a core: each waits spinning for the other.
+Told to sleep while they wait they keep their speed (``benchmarks/bench_threads.py``). OpenMP reads that setting once,
+when torch is loaded, so it is made here, before the import.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Machine", "Workload", "choose", "prepare_process", "usable_cores"]
+
+# libgomp (Linux builds of torch) and the OpenMP standard's name for the same wish
+_PASSIVE_WAIT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+
+
+def prepare_process() -> bool:
+    """Make idle threads sleep. A setting of the user's stays.
+
+    Returns:
+        False when torch is loaded already, so that it comes too late for this process.
+    """
+    for name, value in _PASSIVE_WAIT.items():
+        os.environ.setdefault(name, value)
+    return "torch" not in sys.modules
+
+
+def usable_cores() -> int:
+    """Cores this process may use: its affinity, and the container's quota where there is one (Linux cgroup v2)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cores = min(cores, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass
+    return cores
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run has: cores for this node, processes that share them, and whether the network is on an accelerator."""
+
+    cores: int
+    processes: int = 1
+    accelerator: bool = False
+
+
+@dataclass(frozen=True)
+class Workload:
+    """How many threads torch gets and how many loader workers run, in each process."""
+
+    threads: int
+    workers: int
+
+    def describe(self) -> str:
+        """One line for the log."""
+        workers = "in the main process" if self.workers == 0 else f"{self.workers} worker process(es)"
+        return f"{self.threads} CPU thread(s) that sleep while they wait, data loading: {workers}"
+
+
+def choose(machine: Machine, *, in_memory: bool, workers: int = -1) -> Workload:
+    """Share the cores between the network and the loader.
+
+    Args:
+        machine: what there is.
+        in_memory: the data set needs no decoding, so that a worker would only copy.
+        workers: the user's number, or -1 to choose.
+
+    >>> choose(Machine(cores=2), in_memory=True)
+    Workload(threads=2, workers=0)
+    >>> choose(Machine(cores=2), in_memory=False)
+    Workload(threads=2, workers=1)
+    >>> choose(Machine(cores=16, accelerator=True), in_memory=False).workers
+    8
+    """
+    share = max(1, machine.cores // machine.processes)
+    if workers < 0:
+        # a CPU step takes so long that one worker keeps up; an accelerator eats what eight decode
+        wanted = min(8, share - 1) if machine.accelerator else 1
+        workers = 0 if in_memory or share == 1 else wanted
+    return Workload(threads=share, workers=workers)

@@ -1,0 +1,287 @@
+"""`fit`, `validate`, `test`, `predict`: LightningCLI in subclass mode, with run folders, from checkpoints alone."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_info
+
+from mde.callbacks import (
+    AtomicCheckpointIO,
+    BestCheckpoint,
+    EpochSeed,
+    ImagePanels,
+    LastCheckpoint,
+    PredictionWriter,
+    RunRecorder,
+    Throughput,
+)
+from mde.cli.environment import Machine, choose, usable_cores
+from mde.cli.experiments import resolve
+from mde.cli.problems import exit_code, one_line, parser_problem
+from mde.cli.runs import discard_empty_run_folder, last_checkpoint, new_run_folder
+from mde.data import DepthDataModule
+from mde.errors import ConfigError
+from mde.models import DepthModule
+from mde.models.checkpoint import read_payload
+from mde.rebuild import without_weights
+
+__all__ = ["DepthCLI", "run_trainer_command"]
+
+_NOISE = ("litlogger", "TPU available", "HPU available", "Loading `train_dataloader` to estimate")
+_LINKED = ("depth_range", "image_size", "protocol")
+
+
+def _quieten() -> None:
+    """Lightning's advertisements and warnings about itself are no news to a user of this library."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).addFilter(lambda record: not any(part in record.getMessage() for part in _NOISE))
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings(
+        "ignore", message=".*does not have many workers.*"
+    )  # the workers were chosen for this machine
+
+
+def run_trainer_command(words: Sequence[str]) -> int:
+    """Run ``fit``, ``validate``, ``test`` or ``predict``; a user's mistake ends in one line and exit code 2."""
+    _quieten()
+    try:
+        with ExitStack() as stack:
+            prepared = stack.enter_context(_prepared(list(words)))
+            DepthCLI(args=prepared, run_name=_run_name(words))
+    except SystemExit as stop:
+        return int(stop.code or 0) if not isinstance(stop.code, str) else 1
+    except Exception as error:
+        discard_empty_run_folder()
+        line = one_line(error)
+        if line is None:
+            raise
+        print(f"mde: error: {line}", file=sys.stderr)
+        return exit_code(error)
+    return 0
+
+
+class _Parser(LightningArgumentParser):
+    """Says what is wrong in one line instead of printing the usage of five hundred options."""
+
+    def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
+        keys = [action.dest for action in self._actions if not action.dest.endswith("help")]
+        raise parser_problem(str(ex) if ex else message, keys) from ex
+
+
+class DepthCLI(LightningCLI):
+    """The command line of the library.
+
+    Every run has its own folder, where logs, checkpoints, configuration and results go. The evaluation protocol, the
+    depth range and the image size are the data set's, and are linked into the model.
+    """
+
+    def __init__(self, args: list[str], run_name: str) -> None:
+        self.run_name = run_name
+        super().__init__(
+            model_class=DepthModule,
+            datamodule_class=DepthDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            auto_configure_optimizers=False,  # schedules step per batch: DepthModule configures them
+            load_from_checkpoint_support=False,  # checkpoints carry their own way to be rebuilt
+            seed_everything_default=0,
+            parser_class=_Parser,
+            parser_kwargs={"allow_abbrev": False, **{name: {"allow_abbrev": False} for name in self.subcommands()}},
+            trainer_defaults={"log_every_n_steps": 20},
+            args=args,
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = parser.parse_args(args)  # without LightningCLI's warning about sys.argv
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--run.name", type=str, default=self.run_name, help="folder of the experiment below run.root"
+        )
+        parser.add_argument("--run.root", type=str, default="runs", help="where run folders are made")
+        parser.add_argument("--run.test", type=bool, default=False, help="after fit, test the best checkpoint")
+        for key in _LINKED:
+            parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
+
+    @property
+    def settings(self) -> Any:
+        """The parsed settings of the command."""
+        return self.config[self.subcommand]
+
+    def before_instantiate_classes(self) -> None:
+        if self.subcommand == "predict":
+            self.settings.return_predictions = False  # they go to disk one by one, memory would grow with the set
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        run = self.settings.run
+        self.run_folder = new_run_folder(run.root, run.name)
+        trainer = super().instantiate_trainer(
+            default_root_dir=str(self.run_folder),
+            logger=self._loggers(),
+            plugins=[*self._given("plugins"), AtomicCheckpointIO()],
+            **kwargs,
+        )
+        self._share_cores(trainer)
+        return trainer
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        given = config.get("callbacks") or []
+        own: list[Callback] = [
+            ImagePanels(self.run_folder),
+            RunRecorder(self.run_folder, self._plain_config()),  # after the pictures: it lists what was written
+            PredictionWriter(self.run_folder),
+            EpochSeed(int(self.settings.seed_everything)),
+            Throughput(),
+        ]
+        if (
+            not any(isinstance(callback, ModelCheckpoint) for callback in given)
+            and config.get("enable_checkpointing") is not False
+        ):
+            folder = self.run_folder / "checkpoints"
+            own += [BestCheckpoint(folder), LastCheckpoint(folder)]
+        return super()._instantiate_trainer(config, [*callbacks, *own])
+
+    def _loggers(self) -> Any:
+        given = self.config_init[self.subcommand].trainer.logger
+        if given is False:
+            return False
+        others = [] if given in (None, True) else given if isinstance(given, list) else [given]
+        return [CSVLogger(save_dir=str(self.run_folder), name="", version=""), *others]
+
+    def _given(self, key: str) -> list[Any]:
+        value = self.config_init[self.subcommand].trainer.get(key)
+        return [] if value is None else value if isinstance(value, list) else [value]
+
+    def _plain_config(self) -> dict[str, Any]:
+        dumped = self._parser(self.subcommand).dump(
+            self.settings, skip_none=False, skip_link_targets=True, format="yaml"
+        )
+        plain = yaml.safe_load(dumped)
+        plain.pop("config", None)
+        plain.pop("ckpt_path", None)
+        return dict(plain)
+
+    def _share_cores(self, trainer: Trainer) -> None:
+        machine = Machine(usable_cores(), max(1, trainer.num_devices), trainer.strategy.root_device.type != "cpu")
+        data = self.datamodule
+        workload = choose(machine, in_memory=data.in_memory, workers=data.num_workers)
+        data.num_workers = workload.workers
+        torch.set_num_threads(workload.threads)
+        rank_zero_info(f"Run folder: {self.run_folder}\nThis machine: {machine.cores} core(s); {workload.describe()}")
+
+    def instantiate_classes(self) -> None:
+        with ExitStack() as stack:
+            if self.settings.get("ckpt_path"):
+                stack.enter_context(without_weights())  # the checkpoint fills them
+            super().instantiate_classes()
+
+    def after_fit(self) -> None:
+        best = next((c for c in self.trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint)), None)
+        if self.settings.run.test and best is not None and best.best_model_path:
+            self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best.best_model_path, verbose=False)
+
+    def before_test(self) -> None:
+        self._need_checkpoint()
+
+    def before_validate(self) -> None:
+        self._need_checkpoint()
+
+    def before_predict(self) -> None:
+        self._need_checkpoint()
+
+    def _need_checkpoint(self) -> None:
+        if not self.settings.get("ckpt_path"):
+            rank_zero_info("Note: no --ckpt_path: the network has its initial weights.")
+
+
+@contextmanager
+def _prepared(words: list[str]) -> Iterator[list[str]]:
+    """Resolve experiment names and ``--ckpt_path last``; settings a checkpoint carries become the lowest defaults."""
+    command, rest = words[0], words[1:]
+    checkpoint = _option(rest, "--ckpt_path")
+    if checkpoint == "last":
+        path = last_checkpoint(_option(rest, "--run.root") or "runs", _option(rest, "--run.name") or _run_name(words))
+        checkpoint = str(path)
+        rest = _replaced(rest, "--ckpt_path", checkpoint)
+    rest = _with_resolved_configs(rest)
+    asks_help = any(word in ("-h", "--help") for word in rest)
+    if checkpoint is None or asks_help:
+        yield [command, *rest]
+        return
+    defaults = _checkpoint_defaults(checkpoint, command)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "checkpoint.yaml"
+        path.write_text(yaml.safe_dump(defaults))
+        yield [command, "--config", str(path), *rest]
+
+
+def _checkpoint_defaults(path: str, command: str) -> dict[str, Any]:
+    """What a checkpoint says of its own run: everything to go on with `fit`, model and data otherwise."""
+    payload = read_payload(path)
+    config = dict(payload.get("config") or {})
+    model = payload["model"]
+    arguments = {k: v for k, v in model["init_args"].items() if k not in _LINKED}
+    defaults: dict[str, Any] = {"model": {"class_path": model["class_path"], "init_args": arguments}}
+    if "data" in config:
+        defaults["data"] = config["data"]
+    if command == "fit":
+        defaults |= {key: config[key] for key in ("trainer", "seed_everything", "run") if key in config}
+    elif "run" in config:
+        defaults["run"] = config["run"]
+    return defaults
+
+
+def _run_name(words: Sequence[str]) -> str:
+    config = _option(list(words), "--config") or _option(list(words), "-c")
+    if config is not None:
+        return config.removesuffix(".yaml").replace("/", "-") if not Path(config).is_file() else Path(config).stem
+    model = _option(list(words), "--model")
+    return model.rpartition(".")[2].lower() if model else "run"
+
+
+def _option(words: list[str], name: str) -> str | None:
+    """The last value of ``--name value`` or ``--name=value``."""
+    value = None
+    for position, word in enumerate(words):
+        if word == name and position + 1 < len(words):
+            value = words[position + 1]
+        elif word.startswith(f"{name}="):
+            value = word[len(name) + 1 :]
+    return value
+
+
+def _replaced(words: list[str], name: str, value: str) -> list[str]:
+    out = list(words)
+    for position, word in enumerate(words):
+        if word == name and position + 1 < len(words):
+            out[position + 1] = value
+        elif word.startswith(f"{name}="):
+            out[position] = f"{name}={value}"
+    return out
+
+
+def _with_resolved_configs(words: list[str]) -> list[str]:
+    out = list(words)
+    for position, word in enumerate(words):
+        if word in ("--config", "-c"):
+            if position + 1 == len(words):
+                raise ConfigError("--config needs a file or the name of an experiment")
+            out[position + 1] = str(resolve(words[position + 1]))
+        elif word.startswith("--config="):
+            out[position] = f"--config={resolve(word.removeprefix('--config='))}"
+    return out

@@ -1,0 +1,65 @@
+"""Every shipped experiment runs as it is, on tiny data in the true layout; only sizes and the root are overridden."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mde.cli import main
+from mde.cli.experiments import names
+from tests.fakes import write_nyu_labeled, write_rgbd_folder
+
+SMALL = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1")
+QUIET = ("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--run.test", "true")
+ENCODER = "--model.encoder.init_args"
+
+
+def nyu(folder: Path) -> list[str]:
+    # the crops are defined on 480x640 only
+    write_nyu_labeled(folder, (480, 640), rows=[0, 1, 2, 5, 1000, 1001, 1224, 1225])
+    return ["--data.root", str(folder), "--data.image_size", "[64, 64]", "--trainer.limit_test_batches", "1"]
+
+
+def densenet(folder: Path) -> list[str]:
+    return [*nyu(folder), f"{ENCODER}.weights", "null", f"{ENCODER}.name", "densenet121"]
+
+
+def folder_of_frames(folder: Path) -> list[str]:
+    write_rgbd_folder(folder, {"train": 10, "val": 2, "test": 2}, size=(48, 64))
+    return ["--data.root", str(folder), "--data.image_size", "[48, 64]"]
+
+
+def rendered(_: Path) -> list[str]:
+    return [word for split in ("train", "val", "test") for word in (f"--data.{split}_scenes", "16")]
+
+
+NEEDS: dict[str, Callable[[Path], list[str]]] = {
+    "folder/densedepth": folder_of_frames,
+    "nyu/densedepth": densenet,
+    "nyu/densedepth_paper3": densenet,
+    "nyu/unet": nyu,
+    "quickstart": rendered,
+}
+
+
+def test_every_experiment_is_run_here():
+    assert set(NEEDS) == set(names())
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS))
+def test_it_trains_tests_and_says_what_it_found(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["mde"])
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    words = NEEDS[name](tmp_path / "data")
+    assert main(["fit", "--config", name, *SMALL, *QUIET, *words]) == 0
+    found = list((tmp_path / "runs" / name.replace("/", "-")).glob("*/results.json"))
+    assert len(found) == 1
+    results = json.loads(found[0].read_text())
+    assert results["images"] > 0
+    assert results["metrics"]["abs_rel"] > 0
+    assert results["baseline"]["abs_rel"] > 0
+    assert results["protocol"]["fingerprint"]

@@ -1,0 +1,72 @@
+"""Public names cannot get lost: this list is the promise to users."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+
+import mde
+
+PUBLIC = {
+    "mde": """
+        Ambiguity EvalProtocol Prediction __version__ align get_protocol load
+    """,
+    "mde.types": """
+        Ambiguity Batch Prediction StepOutput
+    """,
+    "mde.errors": """
+        CheckpointError ConfigError DataFormatError DatasetNotFoundError MdeError NonFiniteLossError
+        ProtocolMismatchError nearest
+    """,
+    "mde.codecs": """
+        DepthCodec Disparity Linear Log Reciprocal
+    """,
+    "mde.protocol": """
+        CROPS PROTOCOLS EvalProtocol get_protocol require_same
+    """,
+    "mde.losses": """
+        DenseDepthLoss DepthLoss GradientLoss L1Loss MSELoss SSIMLoss WeightedSum gradient_loss l1_loss mse_loss
+        ssim_loss ssim_map
+    """,
+    "mde.metrics": """
+        DepthMetrics SSIMMetric depth_errors
+    """,
+    "mde.data": """
+        DepthDataModule DepthDataset NYUDepthV2DataModule NYUDepthV2Dataset ProceduralDataModule ProceduralDataset
+        RGBDFolderDataModule RGBDFolderDataset RawSample
+    """,
+    "mde.models": """
+        BilinearUpsample Decoder DenseDepth DenseDepthDecoder DepthModule Encoder PolyDecay Schedule SmpEncoder
+        TimmEncoder TorchvisionEncoder TransposedUpsample UNet UNetDecoder WarmupCosine
+    """,
+    "mde.report": """
+        Results depth_figure metrics_table read_results write_results
+    """,
+    "mde.callbacks": """
+        AtomicCheckpointIO BestCheckpoint EpochSeed ImagePanels LastCheckpoint PredictionWriter RunRecorder
+        Throughput
+    """,
+}
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_names_are_there(module):
+    names = set(PUBLIC[module].split())
+    found = import_module(module)
+    assert names <= set(found.__all__), names - set(found.__all__)
+    for name in found.__all__:
+        assert getattr(found, name) is not None or name == "__version__"
+
+
+def test_protocol_names_are_kept():
+    promised = {"nyu_eigen", "nyu_densedepth", "kitti_eigen_garg_80", "kitti_eigen_garg_50", "none", "rooms", "street"}
+    from mde.protocol import PROTOCOLS
+
+    assert promised <= set(PROTOCOLS)
+
+
+def test_an_unknown_name_is_an_attribute_error_that_helps():
+    with pytest.raises(AttributeError, match=r"public names: .*load"):
+        mde.nothing  # noqa: B018
+    assert "load" in dir(mde)
