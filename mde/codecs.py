@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mde.errors import ConfigError
+from mde.masking import at_least_float32
 from mde.rebuild import Rebuildable
 
 __all__ = ["DepthCodec", "Disparity", "Linear", "Log", "Reciprocal"]
@@ -39,11 +40,11 @@ class DepthCodec(Rebuildable, nn.Module, ABC):
 
     def encode(self, depth: Tensor) -> Tensor:
         """Metres to network space; any shape. Depths outside the range (0 = unknown included) are clamped into it."""
-        return self._encode(_full_precision(depth).clamp(self.min_depth, self.max_depth))
+        return self._encode(at_least_float32(depth).clamp(self.min_depth, self.max_depth))
 
     def decode(self, raw: Tensor) -> Tensor:
         """Network space to metres within [min_depth, max_depth]; any shape. NaN stays NaN."""
-        raw = _full_precision(raw)
+        raw = at_least_float32(raw)
         low, high = sorted(self.encoded_range)
         return self._decode(raw.clamp(low, high)).clamp(self.min_depth, self.max_depth)
 
@@ -119,7 +120,3 @@ class Disparity(DepthCodec):
 
     def _decode(self, raw: Tensor) -> Tensor:
         return 1 / (1 / self.max_depth + (1 / self.min_depth - 1 / self.max_depth) * raw)
-
-
-def _full_precision(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()

@@ -10,7 +10,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["fill", "masked_mean", "masked_mean_per_image", "masked_sum"]
+__all__ = ["at_least_float32", "fill", "masked_mean", "masked_mean_per_image", "masked_sum"]
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Half precision to float32; float32 and float64 stay as they are.
+
+    >>> at_least_float32(torch.ones(1, dtype=torch.bfloat16)).dtype
+    torch.float32
+    """
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def fill(values: Tensor, valid: Tensor, value: float = 0.0) -> Tensor:
@@ -29,7 +38,7 @@ def fill(values: Tensor, valid: Tensor, value: float = 0.0) -> Tensor:
 
 def masked_sum(values: Tensor, valid: Tensor) -> Tensor:
     """Sum of `values` over the mask, float32 (float64 stays float64); a scalar."""
-    return fill(_at_least_float32(values), valid).sum()
+    return fill(at_least_float32(values), valid).sum()
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
@@ -54,9 +63,5 @@ def masked_mean_per_image(values: Tensor, valid: Tensor) -> Tensor:
         valid: bool, broadcastable to `values`.
     """
     mask = valid.expand_as(values).flatten(1)
-    total = fill(_at_least_float32(values).flatten(1), mask).sum(1)
+    total = fill(at_least_float32(values).flatten(1), mask).sum(1)
     return total / mask.sum(1).clamp(min=1)
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()

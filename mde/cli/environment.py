@@ -1,9 +1,10 @@
 """Threads, wait policy and loader workers for this machine.
 
-torch's CPU threads busy-wait. Two of them on two cores train a small network twice as fast as one, but fall to a
-tenth of that as soon as another process, such as a loader worker, takes a core: each waits spinning for the other.
-Told to sleep while they wait they keep their speed (``benchmarks/bench_threads.py``). OpenMP reads that setting once,
-when torch is loaded, so it is made here, before the import.
+torch's CPU threads busy-wait for each other. Two of them on two cores train up to twice as fast as one, but fall to a
+tenth of that as soon as another process, such as a loader worker, takes a core: each waits spinning for the other,
+which cannot run. Threads that sleep at once keep their speed in company but lose two thirds of it on small networks, where a wait is
+shorter than falling asleep and waking up. So they are told to spin briefly and to sleep then
+(``benchmarks/bench_threads.py``). OpenMP reads that setting once, when torch is loaded: it is made here, before.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from pathlib import Path
 
 __all__ = ["Machine", "Workload", "choose", "prepare_process", "usable_cores"]
 
-# libgomp (Linux builds of torch) and the OpenMP standard's name for the same wish
-_PASSIVE_WAIT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+# libgomp (Linux builds of torch) counts turns of a loop, some 20 microseconds here; Intel's OpenMP milliseconds
+_BRIEF_WAIT = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
 
 
 def prepare_process() -> bool:
-    """Make idle threads sleep. A setting of the user's stays.
+    """Make waiting threads sleep after a moment. A setting of the user's stays.
 
     Returns:
         False when torch is loaded already, so that it comes too late for this process.
     """
-    for name, value in _PASSIVE_WAIT.items():
+    for name, value in _BRIEF_WAIT.items():
         os.environ.setdefault(name, value)
     return "torch" not in sys.modules
 
@@ -61,7 +62,7 @@ class Workload:
     def describe(self) -> str:
         """One line for the log."""
         workers = "in the main process" if self.workers == 0 else f"{self.workers} worker process(es)"
-        return f"{self.threads} CPU thread(s) that sleep while they wait, data loading: {workers}"
+        return f"{self.threads} CPU thread(s), data loading: {workers}"
 
 
 def choose(machine: Machine, *, in_memory: bool, workers: int = -1) -> Workload:

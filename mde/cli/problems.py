@@ -39,8 +39,8 @@ def one_line(error: BaseException) -> str | None:
 def parser_problem(message: str, keys: Iterable[str]) -> ConfigError:
     """Name what is wrong with the words or the YAML, and the nearest valid ones.
 
-    Each class that the settings name has a parser of its own inside the command's: the innermost one finds the reason, and
-    its line is what counts.
+    Each class that the settings name has a parser of its own inside the command's: the innermost one finds the
+    reason, and its line is what counts.
 
     Args:
         message: what the parser says; many lines.

@@ -17,7 +17,9 @@ from mde.data.world_plan import plain, scaled
 
 __all__ = ["make_room"]
 
-_EYE_LEVEL = (0.8, 1.8)  # metres: held by someone who sits, or stands
+_EYE_LEVEL = (1.1, 1.7)  # metres: held by someone who sits, or stands
+_FIELD_OF_VIEW = (55, 72)  # degrees across: from a phone (60 to 70) to a depth camera (57 to 63)
+_PITCH = (-22, 4)  # degrees; down is negative
 _SPAN = 9.4  # metres; the longest diagonal of a floor, so that nothing is farther than 10 m
 
 
@@ -153,4 +155,6 @@ def _camera(plan: RoomPlan, size: tuple[int, int]) -> Camera:
     heading = math.atan2(x - plan.eye[0], y - plan.eye[1]) + plan.draw(-0.35, 0.35)
     roll = float(np.clip(plan.rng.normal(0, 2), -6, 6))
     position = (*plan.eye, plan.draw(*_EYE_LEVEL))
-    return plan.camera(size, position, heading=heading, pitch=plan.draw(-24, 4), roll=roll, fov=plan.draw(50, 85))
+    return plan.camera(
+        size, position, heading=heading, pitch=plan.draw(*_PITCH), roll=roll, fov=plan.draw(*_FIELD_OF_VIEW)
+    )

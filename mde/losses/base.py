@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from mde.errors import ConfigError
-from mde.masking import fill
+from mde.masking import at_least_float32, fill
 from mde.rebuild import Rebuildable
 
-__all__ = ["DepthLoss", "at_least_float32", "check_shapes", "residual"]
+__all__ = ["DepthLoss", "check_shapes", "residual"]
 
 
 class DepthLoss(Rebuildable, nn.Module, ABC):
@@ -38,11 +38,6 @@ class DepthLoss(Rebuildable, nn.Module, ABC):
         Raises:
             ConfigError: the three differ in shape, or `valid` is not boolean.
         """
-
-
-def at_least_float32(values: Tensor) -> Tensor:
-    """Half precision and integers become float32; float64 stays, so that gradients can be checked numerically."""
-    return values if values.dtype == torch.float64 else values.float()
 
 
 def check_shapes(pred: Tensor, target: Tensor, valid: Tensor | None = None) -> None:

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mde.errors import ConfigError
-from mde.losses.base import DepthLoss, at_least_float32, check_shapes
+from mde.losses.base import DepthLoss, check_shapes
 from mde.losses.ssim_kernel import SSIMSettings, erode, ssim_of, ssim_sum
-from mde.masking import fill, masked_mean
+from mde.masking import at_least_float32, fill, masked_mean
 
 __all__ = ["SSIMLoss", "ssim_loss", "ssim_map"]
 
