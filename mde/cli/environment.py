@@ -2,8 +2,8 @@
 
 torch's CPU threads busy-wait for each other. Two of them on two cores train up to twice as fast as one, but fall to a
 tenth of that as soon as another process, such as a loader worker, takes a core: each waits spinning for the other,
-which cannot run. Threads that sleep at once keep their speed in company but lose two thirds of it on small networks, where a wait is
-shorter than falling asleep and waking up. So they are told to spin briefly and to sleep then
+which cannot run. Threads that sleep at once keep their speed in company but lose two thirds of it on small networks,
+where a wait is shorter than falling asleep and waking up. So they are told to spin briefly and to sleep then
 (``benchmarks/bench_threads.py``). OpenMP reads that setting once, when torch is loaded: it is made here, before.
 """
 
