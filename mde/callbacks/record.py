@@ -75,7 +75,10 @@ class RunRecorder(Callback):
         self.median_depth = checkpoint.get(KEY, {}).get("train_median_depth")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._find_median(trainer)
+        try:
+            self._find_median(trainer)
+        except MdeError as error:  # the training set need not be there to test
+            rank_zero_info(f"No constant predictor beside the network: {error}")
         protocol = pl_module.protocol if isinstance(pl_module, DepthModule) else None
         if self.median_depth is not None:
             self._baseline = DepthMetrics(protocol or EvalProtocol()).to(pl_module.device)
@@ -123,12 +126,8 @@ class RunRecorder(Callback):
 
     def _find_median(self, trainer: Trainer) -> None:
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
-        if self.median_depth is not None or not isinstance(datamodule, DepthDataModule):
-            return
-        try:
+        if self.median_depth is None and isinstance(datamodule, DepthDataModule):
             self.median_depth = datamodule.train_median_depth()
-        except MdeError as error:
-            rank_zero_info(f"No constant predictor beside the network: {error}")
 
 
 class Throughput(Callback):

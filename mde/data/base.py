@@ -196,12 +196,12 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
             pixels: at most so many valid pixels of each, evenly spread.
 
         Raises:
-            DataFormatError: no frame has a valid pixel.
+            DataFormatError: no frame has a valid pixel, or a frame cannot be read.
         """
         dataset = self.dataset("train")
         values = []
         for index in np.linspace(0, len(dataset) - 1, min(images, len(dataset))).round().astype(int):
-            raw = dataset.read(int(index))
+            raw = dataset.read(int(index)).checked()
             depth = raw.depth[raw.valid]
             values.append(depth[:: max(1, len(depth) // pixels)])
         known = np.concatenate(values)

@@ -15,6 +15,7 @@ from mde.cli import main
 from mde.metrics import DepthMetrics
 from mde.models import UNet
 from mde.protocol import get_protocol
+from tests.fakes import fake_frame, write_depth, write_rgbd_folder
 
 
 def results(folder: Path) -> dict:
@@ -226,3 +227,51 @@ def test_a_full_disk_ends_in_one_line_and_keeps_the_last_checkpoint(tiny, run, c
     assert "--ckpt_path last" in err
     assert (folder / "checkpoints" / "last.ckpt").read_bytes() == before
     assert not list(folder.parent.rglob("*.partial"))
+
+
+def folder_run(folder: Path, *words: str) -> int:
+    settings = ("--data.root", str(folder), "--data.image_size", "[16, 24]", "--data.depth_scale", "0.001")
+    quiet = ("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false")
+    once = ("--trainer.max_epochs", "1", "--data.batch_size", "2", "--trainer.accelerator", "cpu")
+    return main(["fit", "--config", "folder/densedepth", *settings, *quiet, *once, *words])
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_truncated_image_is_named_before_the_training(tmp_path, capsys, workers):
+    folder = write_rgbd_folder(tmp_path / "data", {"train": 4, "val": 2, "test": 2})
+    broken = folder / "train" / "rgb" / "2.jpg"
+    broken.write_bytes(broken.read_bytes()[:-200])
+    assert folder_run(folder, "--data.num_workers", workers) == 1
+    err = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "train/rgb/2.jpg" in err
+    assert "Traceback" not in err
+
+
+def test_a_broken_validation_image_is_named_by_a_worker_too(tmp_path, capsys):
+    folder = write_rgbd_folder(tmp_path / "data", {"train": 4, "val": 2, "test": 2})
+    broken = folder / "val" / "rgb" / "1.jpg"
+    broken.write_bytes(broken.read_bytes()[:-200])
+    assert folder_run(folder, "--data.num_workers", "1") == 1
+    err = capsys.readouterr().err.strip().splitlines()[-1]
+    assert err.startswith("mde: error: ")
+    assert "val/rgb/1.jpg" in err
+
+
+def test_depth_of_another_size_is_named(tmp_path, capsys):
+    folder = write_rgbd_folder(tmp_path / "data", {"train": 4, "val": 2, "test": 2})
+    write_depth(folder / "train" / "depth" / "2.png", fake_frame(1, (12, 16))[1])
+    assert folder_run(folder) == 1
+    err = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "16x12" in err
+    assert "32x24" in err
+
+
+def test_images_without_depth_are_skipped_and_counted(tmp_path, run):
+    import numpy as np
+
+    folder = write_rgbd_folder(tmp_path / "data", {"train": 4, "val": 2, "test": 3})
+    for split in ("train", "test"):
+        write_depth(folder / split / "depth" / "1.png", np.zeros((24, 32), np.float32))
+    assert folder_run(folder, "--run.test", "true") == 0
+    found = results(next((tmp_path / "runs" / "folder-densedepth").iterdir()))
+    assert (found["images"], found["skipped"]) == (2, 1)
