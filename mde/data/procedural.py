@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 from mde.data.base import DepthDataModule, DepthDataset, RawSample
 from mde.data.raycast import render
 from mde.data.render_pool import fill_in_parallel, shared_array
-from mde.data.transforms import EvalTransform, TrainTransform, default_augmentations
+from mde.data.transforms import SampleTransform, make_transform
 from mde.data.worlds import DEPTH_RANGES, WORLDS, make_scene
 from mde.errors import ConfigError, nearest
 from mde.protocol import EvalProtocol
 
 if TYPE_CHECKING:
     import albumentations as A
-
-    from mde.data.transforms import SampleTransform
 
 __all__ = ["SPLITS", "ProceduralDataModule", "ProceduralDataset"]
 
@@ -171,17 +169,11 @@ class ProceduralDataModule(DepthDataModule):
         """The data set of a split, rendered already if `preload`."""
         _check_choice(split, SPLITS, "split")
         height, width = self.render_size
-        transform = self._transform(split)
+        transform = make_transform(split, self.image_size, self.augmentations)
         dataset = ProceduralDataset(self.world, split, self.lengths[split], height, width, transform, self.seed)
         if self.preload:
             dataset.preload()
         return dataset
-
-    def _transform(self, split: str) -> SampleTransform:
-        if split != "train":
-            return EvalTransform(self.image_size)
-        chosen = default_augmentations() if self.augmentations is None else self.augmentations
-        return TrainTransform(self.image_size, chosen)
 
 
 def _check_choice(value: str, known: Iterable[str], name: str) -> None:

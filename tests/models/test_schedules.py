@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from mde.data import ProceduralDataModule
+from mde.errors import ConfigError
+from mde.losses import L1Loss
+from mde.models import PolyDecay, UNet, WarmupCosine
+
+
+class Rates(Callback):
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
+        self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("schedule", [PolyDecay(0.9), WarmupCosine(warmup=0.4, final=0.1)])
+def test_a_schedule_steps_with_every_batch_over_the_whole_run(schedule, tmp_path):
+    """Stepped per epoch, as LightningCLI would by itself, six steps would see two rates only."""
+    rates = Rates()
+    data = ProceduralDataModule(train_scenes=6, val_scenes=1, test_scenes=1, image_size=(16, 16), batch_size=2)
+    model = UNet(widths=(2, 4), optimizer=partial(torch.optim.SGD, lr=0.5), schedule=schedule, loss=L1Loss())
+    trainer = Trainer(
+        default_root_dir=tmp_path,
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        callbacks=[rates],
+    )
+    trainer.fit(model, datamodule=data)
+    assert rates.seen == pytest.approx([0.5 * schedule.factor(step, 6) for step in range(6)])
+
+
+def test_poly_decay_is_deeplabs_formula():
+    assert PolyDecay(0.9).factor(30, 100) == pytest.approx(0.7**0.9)
+    assert PolyDecay(0.9).factor(100, 100) == PolyDecay(0.9).factor(150, 100) == 0
+
+
+def test_a_warm_up_outside_the_run_is_refused():
+    with pytest.raises(ConfigError, match="warmup"):
+        WarmupCosine(warmup=1.0)
