@@ -70,7 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for _ in range(repeats):
         for settings in ("library", "default"):
             for company in (0, 1):
-                found.setdefault((settings, company), []).append(rate(settings, company, steps, cores))
+                found.setdefault((settings, company), []).append(
+                    rate(settings, company, steps, max(1, cores - company) if settings == "library" else cores)
+                )
     median = {key: sorted(values)[len(values) // 2] for key, values in found.items()}
     rows = [
         Row(

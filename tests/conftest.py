@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-for name, value in {"GOMP_SPINCOUNT": "10000", "NO_ALBUMENTATIONS_UPDATE": "1"}.items():
+for name, value in {"GOMP_SPINCOUNT": "3000", "NO_ALBUMENTATIONS_UPDATE": "1"}.items():
     os.environ.setdefault(name, value)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"

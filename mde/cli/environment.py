@@ -2,9 +2,10 @@
 
 torch's CPU threads busy-wait for each other. Two of them on two cores train up to twice as fast as one, but fall to a
 tenth of that as soon as another process, such as a loader worker, takes a core: each waits spinning for the other,
-which cannot run. Threads that sleep at once keep their speed in company but lose two thirds of it on small networks,
-where a wait is shorter than falling asleep and waking up. So they are told to spin briefly and to sleep then
-(``benchmarks/bench_threads.py``). OpenMP reads that setting once, when torch is loaded: it is made here, before.
+which cannot run. Threads that sleep at once lose half of their speed on small networks, where a wait is shorter than
+falling asleep and waking up. So each loader worker gets a core that the network leaves to it, and waiting threads spin
+briefly and sleep then (``benchmarks/bench_threads.py``). OpenMP reads that setting once, when torch is loaded: it is
+made here, before.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pathlib import Path
 
 __all__ = ["Machine", "Workload", "choose", "prepare_process", "usable_cores"]
 
-# libgomp (Linux builds of torch) counts turns of a loop, some 20 microseconds here; Intel's OpenMP milliseconds
-_BRIEF_WAIT = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
+# libgomp (Linux builds of torch) counts turns of a loop, some microseconds; Intel's OpenMP milliseconds
+_BRIEF_WAIT = {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "1"}
 
 
 def prepare_process() -> bool:
@@ -76,7 +77,7 @@ def choose(machine: Machine, *, in_memory: bool, workers: int = -1) -> Workload:
     >>> choose(Machine(cores=2), in_memory=True)
     Workload(threads=2, workers=0)
     >>> choose(Machine(cores=2), in_memory=False)
-    Workload(threads=2, workers=1)
+    Workload(threads=1, workers=1)
     >>> choose(Machine(cores=16, accelerator=True), in_memory=False).workers
     8
     """
@@ -85,4 +86,4 @@ def choose(machine: Machine, *, in_memory: bool, workers: int = -1) -> Workload:
         # a CPU step takes so long that one worker keeps up; an accelerator eats what eight decode
         wanted = min(8, share - 1) if machine.accelerator else 1
         workers = 0 if in_memory or share == 1 else wanted
-    return Workload(threads=share, workers=workers)
+    return Workload(threads=max(1, share - workers), workers=workers)

@@ -46,7 +46,7 @@ def image_tensor(image: ImageInput) -> Tensor:
             raise DataFormatError(
                 f"an array image must be (H,W,3) RGB, is {array.shape}", next_action="convert it to RGB"
             )
-        tensor = torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None]
+        tensor = torch.from_numpy(np.array(array)).permute(2, 0, 1)[None]
     if tensor.ndim != 4 or tensor.shape[1] != 3:
         raise DataFormatError(f"a tensor image must be (3,H,W) or (B,3,H,W), is {tuple(tensor.shape)}")
     if tensor.dtype == torch.uint8:

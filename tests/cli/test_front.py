@@ -54,8 +54,9 @@ def test_experiments_are_found_by_name_and_by_path(tmp_path):
 def test_cores_are_shared_between_threads_and_workers():
     assert choose(Machine(cores=2), in_memory=True).workers == 0
     assert choose(Machine(cores=1), in_memory=False).workers == 0
-    assert choose(Machine(cores=8, processes=4), in_memory=False).threads == 2
+    assert choose(Machine(cores=8, processes=4), in_memory=True).threads == 2
     assert choose(Machine(cores=8), in_memory=False, workers=5).workers == 5
+    assert choose(Machine(cores=8), in_memory=False, workers=5).threads == 3  # a core for each worker
     assert "worker" in choose(Machine(cores=8, accelerator=True), in_memory=False).describe()
     assert usable_cores() >= 1
 
@@ -65,7 +66,7 @@ def test_the_users_wait_policy_stays(monkeypatch):
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     assert prepare_process() is False  # torch is loaded in the tests
     assert os.environ["KMP_BLOCKTIME"] == "200"
-    assert os.environ["GOMP_SPINCOUNT"] == "10000"
+    assert os.environ["GOMP_SPINCOUNT"] == "3000"
 
 
 def test_every_run_gets_its_own_folder(tmp_path, monkeypatch):
