@@ -6,8 +6,8 @@ import logging
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,7 @@ def run_trainer_command(words: Sequence[str]) -> int:
     """Run ``fit``, ``validate``, ``test`` or ``predict``; a user's mistake ends in one line and exit code 2."""
     _quieten()
     try:
-        with ExitStack() as stack:
-            prepared = stack.enter_context(_prepared(list(words)))
+        with _prepared(list(words)) as prepared:
             DepthCLI(args=prepared, run_name=_run_name(words))
     except SystemExit as stop:
         return int(stop.code or 0) if not isinstance(stop.code, str) else 1
@@ -185,9 +184,8 @@ class DepthCLI(LightningCLI):
         rank_zero_info(f"Run folder: {self.run_folder}\nThis machine: {machine.cores} core(s); {workload.describe()}")
 
     def instantiate_classes(self) -> None:
-        with ExitStack() as stack:
-            if self.settings.get("ckpt_path"):
-                stack.enter_context(without_weights())  # the checkpoint fills them
+        # weights that a checkpoint fills need not be found or downloaded
+        with without_weights() if self.settings.get("ckpt_path") else nullcontext():
             super().instantiate_classes()
 
     def after_fit(self) -> None:
@@ -217,8 +215,8 @@ def _prepared(words: list[str]) -> Iterator[list[str]]:
     if checkpoint == "last":
         path = last_checkpoint(_option(rest, "--run.root") or "runs", _option(rest, "--run.name") or _run_name(words))
         checkpoint = str(path)
-        rest = _replaced(rest, "--ckpt_path", checkpoint)
-    rest = _with_resolved_configs(rest)
+        rest = _rewritten(rest, ["--ckpt_path"], lambda _: str(path))
+    rest = _rewritten(rest, ["--config", "-c"], lambda value: str(resolve(value)))
     asks_help = any(word in ("-h", "--help") for word in rest)
     if checkpoint is None or asks_help:
         yield [command, *rest]
@@ -265,23 +263,17 @@ def _option(words: list[str], name: str) -> str | None:
     return value
 
 
-def _replaced(words: list[str], name: str, value: str) -> list[str]:
+def _rewritten(words: list[str], names: Sequence[str], change: Callable[[str], str]) -> list[str]:
+    """The words with the value of ``--name value`` and ``--name=value`` changed, for each of the names."""
     out = list(words)
     for position, word in enumerate(words):
-        if word == name and position + 1 < len(words):
-            out[position + 1] = value
-        elif word.startswith(f"{name}="):
-            out[position] = f"{name}={value}"
-    return out
-
-
-def _with_resolved_configs(words: list[str]) -> list[str]:
-    out = list(words)
-    for position, word in enumerate(words):
-        if word in ("--config", "-c"):
-            if position + 1 == len(words):
-                raise ConfigError("--config needs a file or the name of an experiment")
-            out[position + 1] = str(resolve(words[position + 1]))
-        elif word.startswith("--config="):
-            out[position] = f"--config={resolve(word.removeprefix('--config='))}"
+        name, equals, value = word.partition("=")
+        if name not in names:
+            continue
+        if equals:
+            out[position] = f"{name}={change(value)}"
+        elif position + 1 == len(words):
+            raise ConfigError(f"{name} needs a value", next_action="see mde COMMAND --help")
+        else:
+            out[position + 1] = change(words[position + 1])
     return out
