@@ -42,9 +42,11 @@ class Rebuildable:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         self = super().__new__(cls)
-        bound = inspect.signature(cls.__init__).bind_partial(self, *args, **kwargs).arguments
-        given = {name: value for name, value in list(bound.items())[1:] if name != "kwargs"}
-        given.update(bound.get("kwargs", {}))
+        signature = inspect.signature(cls.__init__)
+        given = dict(list(signature.bind_partial(self, *args, **kwargs).arguments.items())[1:])
+        for name, parameter in signature.parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:  # **common holds arguments of a base class
+                given.update(given.pop(name, {}))
         object.__setattr__(self, "_given_args", given)
         return self
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 from torch import Tensor
 
@@ -26,6 +26,7 @@ class Batch(TypedDict):
     valid: Tensor  # bool (B,1,h,w), True where the sensor measured
     intrinsics: Tensor  # float32 (B,3,3), in pixels of `image`; NaN where the camera is unknown
     id: list[str]  # stable sample ids
+    labels: NotRequired[Tensor]  # uint8 (B,1,h,w), semantic classes; only in evaluation, only where asked for
 
 
 class Ambiguity(Enum):

@@ -16,7 +16,7 @@ LAYERS = [
     {"protocol"},
     {"losses", "metrics"},
     {"data", "models"},
-    {"inference", "report"},
+    {"inference", "report", "doctor"},
     {"callbacks"},
     {"cli"},
 ]

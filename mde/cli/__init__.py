@@ -19,6 +19,12 @@ TRAINER_COMMANDS = {
     "predict": "write the test set's predictions of a checkpoint",
 }
 
+DATA_COMMANDS = {
+    "make-data": ("mde.cli.make_data", "render a small data set in the layout of a real one, to try a recipe"),
+    "prepare": ("mde.cli.prepare", "fetch a data set, or say how to get it, and verify what is there"),
+    "doctor": ("mde.cli.doctor", "look for what is wrong with a data set; writes an HTML page"),
+}
+
 _HELP = """\
 mde {version}: monocular depth estimation, from one RGB image to a depth map in metres
 
@@ -71,20 +77,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         from mde.cli.train import run_trainer_command
 
         return run_trainer_command(words)
+    if command in DATA_COMMANDS:
+        return _run_data_command(command, words[1:])
     return _wrong_command(command)
+
+
+def _run_data_command(command: str, words: Sequence[str]) -> int:
+    from importlib import import_module
+
+    from mde.errors import MdeError
+
+    try:
+        return int(import_module(DATA_COMMANDS[command][0]).run(words))
+    except SystemExit as stop:  # of argparse
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        print("mde: stopped", file=sys.stderr)
+        return 130
+    except (MdeError, OSError) as error:
+        print(f"mde: error: {error}", file=sys.stderr)
+        return 2
 
 
 def _overview() -> str:
     from mde.cli.experiments import names
 
-    commands = "\n".join(f"  {name:<13} {text}" for name, text in TRAINER_COMMANDS.items())
+    described = TRAINER_COMMANDS | {name: text for name, (_, text) in DATA_COMMANDS.items()}
+    commands = "\n".join(f"  {name:<13} {text}" for name, text in described.items())
     return _HELP.format(version=__version__, commands=commands, experiments=", ".join(names()))
 
 
 def _wrong_command(command: str) -> int:
     from mde.errors import nearest
 
-    valid = [*TRAINER_COMMANDS, "experiments"]
+    valid = [*TRAINER_COMMANDS, *DATA_COMMANDS, "experiments"]
     print(
         f"mde: error: unknown command {command!r}. Next: nearest: {nearest(command, valid)}; see mde --help",
         file=sys.stderr,

@@ -19,6 +19,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_info
 
+import mde.data
 from mde.callbacks import (
     AtomicCheckpointIO,
     BestCheckpoint,
@@ -40,6 +41,9 @@ from mde.models.checkpoint import read_payload
 from mde.rebuild import without_weights
 
 __all__ = ["DepthCLI", "run_trainer_command"]
+
+for _name in mde.data.__all__:  # so that --data KITTIDataModule is known by its short name
+    getattr(mde.data, _name)
 
 _NOISE = ("litlogger", "TPU available", "HPU available", "Loading `train_dataloader` to estimate")
 _LINKED = ("depth_range", "image_size", "protocol")

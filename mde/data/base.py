@@ -1,109 +1,30 @@
-"""What every data set shares: the item, the seeded order, the DataModule.
-
-A data set is a class with two methods, ``__len__`` and ``read(index) -> RawSample``; everything else happens here.
-
-Randomness is stateless. An item's augmentation is drawn from (seed, epoch, index) and the order of an epoch from
-(seed, epoch); so a run that was killed and resumed sees the same pictures as one that was not, and the number of loader
-workers changes nothing.
-"""
+"""What every data module shares: the seeded order, the loaders, the evaluation protocol, the depth range."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sized
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
 import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningDataModule
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_collate
+from torch.utils.data import DataLoader, DistributedSampler, default_collate
 
+from mde.data.dataset import DepthDataset, RawSample
+from mde.data.transforms import SampleTransform, make_transform
 from mde.errors import ConfigError, DataFormatError
 from mde.protocol import EvalProtocol, get_protocol
 from mde.rebuild import Rebuildable
 from mde.types import Batch
 
 if TYPE_CHECKING:
-    from mde.data.transforms import SampleTransform
+    import albumentations as A
 
 __all__ = ["DepthDataModule", "DepthDataset", "RawSample", "SeededSampler"]
-
-
-@dataclass
-class RawSample:
-    """One RGB-D frame as it was read, before any transform. Arrays may be read-only.
-
-    Attributes:
-        image: uint8 (H,W,3), RGB.
-        depth: float32 (H,W), z-depth in metres, 0 where unknown.
-        valid: bool (H,W).
-        intrinsics: float32 (3,3), pixels of `image`; NaN where unknown.
-        id: stable name of the sample, unique within the data set.
-    """
-
-    image: NDArray[np.uint8]
-    depth: NDArray[np.float32]
-    valid: NDArray[np.bool_]
-    intrinsics: NDArray[np.float32]
-    id: str
-
-    def checked(self) -> RawSample:
-        """Return self, or raise a `DataFormatError` that names the sample and what is wrong with it."""
-        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
-            found = f"{self.image.dtype} {self.image.shape}"
-            raise DataFormatError(f"image must be uint8 (H,W,3), is {found}", where=self.id)
-        if self.depth.shape != self.valid.shape or self.depth.ndim != 2:
-            raise DataFormatError(f"depth {self.depth.shape} and valid {self.valid.shape} differ", where=self.id)
-        if self.depth.dtype != np.float32 or self.valid.dtype != np.bool_:
-            raise DataFormatError(
-                f"depth must be float32 and valid bool, are {self.depth.dtype} and {self.valid.dtype}", where=self.id
-            )
-        (height, width), (rows, columns) = self.image.shape[:2], self.depth.shape
-        if (height, width) != (rows, columns):
-            raise DataFormatError(
-                f"depth is {columns}x{rows}, image is {width}x{height}",
-                where=self.id,
-                next_action="register the depth to the image; both must have the same size",
-            )
-        return self
-
-
-class DepthDataset(Dataset[Batch], ABC):
-    """Base of all data sets: ``dataset[i]`` is one item of a `Batch` (without the batch dimension).
-
-    Args:
-        transform: turns a `RawSample` into tensors; see `mde.data.transforms`.
-        seed: of the augmentation.
-    """
-
-    def __init__(self, transform: SampleTransform, seed: int = 0) -> None:
-        self.transform = transform
-        self.seed = seed
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def read(self, index: int) -> RawSample:
-        """Read frame `index` from disk (or make it)."""
-
-    def __getitem__(self, index: int) -> Batch:
-        """The item `index`; `index + epoch * len(self)` is the same frame with the augmentation of that epoch."""
-        if index < 0:
-            index += len(self)
-        if index < 0:
-            raise IndexError(index)
-        epoch, frame = divmod(index, len(self))
-        rng_seed = int(np.random.SeedSequence((self.seed, epoch, frame)).generate_state(1)[0])
-        return self.transform(self.read(frame).checked(), rng_seed)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return (self[i] for i in range(len(self)))
 
 
 class SeededSampler(DistributedSampler[int]):
@@ -131,12 +52,15 @@ class SeededSampler(DistributedSampler[int]):
 class DepthDataModule(Rebuildable, LightningDataModule, ABC):
     """Base of all data modules: three data sets, their loaders, the evaluation protocol and the depth range.
 
-    A subclass implements `make_dataset(split)` for "train", "val" and "test" and passes its settings on.
+    A subclass implements `make_dataset(split)` for "train", "val" and "test", and hands the settings that it does not
+    name itself on to this class (``**common``).
 
     Args:
         protocol: how predictions on this data are scored, by name (`mde.get_protocol`) or as an `EvalProtocol`.
         depth_range: (min, max) in metres that a network for this data should cover; codecs use it.
         image_size: (height, width) of the network's input.
+        augmentations: albumentations transforms for training; default mirroring and channel permutation
+            (`mde.data.transforms.default_augmentations`).
         batch_size: training batch size per process.
         eval_batch_size: batch size in validation and test, default `batch_size`. It never changes a metric.
         num_workers: loader processes; -1 lets the command line choose for this machine (0 outside it).
@@ -149,6 +73,7 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
         protocol: str | EvalProtocol,
         depth_range: tuple[float, float],
         image_size: tuple[int, int],
+        augmentations: list[A.BasicTransform] | None = None,
         batch_size: int = 8,
         eval_batch_size: int | None = None,
         num_workers: int = -1,
@@ -163,6 +88,7 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
         self.protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
         self.depth_range = (float(depth_range[0]), float(depth_range[1]))
         self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.augmentations = augmentations
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size or batch_size
         self.num_workers = num_workers
@@ -182,6 +108,14 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
         if split not in self._datasets:
             self._datasets[split] = self.make_dataset(split)
         return self._datasets[split]
+
+    def transform(self, split: str) -> SampleTransform:
+        """What a data set of this split applies to its frames: augmentation in "train", only a resize in all others."""
+        return make_transform(split, self.image_size, self.augmentations)
+
+    def facts(self) -> dict[str, Any]:
+        """What a reader of the results must know of the data: layout, split, ground truth. Plain data, for files."""
+        return {}
 
     @property
     def in_memory(self) -> bool:
@@ -274,10 +208,13 @@ def collate(items: list[Batch]) -> Batch:
         # in a loader process this stacks straight into shared memory, where torch.stack would be copied there once more
         return cast(Tensor, default_collate(values))
 
-    return Batch(
+    batch = Batch(
         image=stack([item["image"] for item in items]),
         depth=stack([item["depth"] for item in items]),
         valid=stack([item["valid"] for item in items]),
         intrinsics=stack([item["intrinsics"] for item in items]),
         id=[str(item["id"]) for item in items],
     )
+    if "labels" in items[0]:
+        batch["labels"] = stack([item["labels"] for item in items])
+    return batch

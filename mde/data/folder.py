@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
-from mde.data.base import DepthDataModule, DepthDataset, RawSample
+from mde.data.base import DepthDataModule
+from mde.data.dataset import DepthDataset, RawSample
 from mde.data.io import DepthEncoding, propose_scale, read_array, read_image
 from mde.data.pairing import SPLITS, Frame, find_frames, read_list, refuse_leaks, split_blocks
-from mde.data.transforms import SampleTransform, make_transform
+from mde.data.transforms import SampleTransform
 from mde.errors import ConfigError, DataFormatError, DatasetNotFoundError
 from mde.geometry import intrinsics_from_fov, intrinsics_matrix, unknown_intrinsics
 from mde.protocol import EvalProtocol
-
-if TYPE_CHECKING:
-    import albumentations as A
 
 __all__ = ["CameraModel", "RGBDFolderDataModule", "RGBDFolderDataset"]
 
@@ -96,6 +94,12 @@ class RGBDFolderDataset(DepthDataset):
     def __len__(self) -> int:
         return len(self.frames)
 
+    def frame_id(self, index: int) -> str:
+        return self.frames[index].id
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        return Path(self.frames[index].image), Path(self.frames[index].depth)
+
     def read(self, index: int) -> RawSample:
         frame = self.frames[index]
         image = read_image(frame.image)
@@ -121,10 +125,9 @@ class RGBDFolderDataModule(DepthDataModule):
         intrinsics: [fx, fy, cx, cy] in pixels of the image files.
         horizontal_fov: in degrees, instead of `intrinsics`. With neither, the intrinsics of a batch are NaN.
         image_size: (height, width) of the network's input.
-        augmentations: albumentations transforms for training; default mirroring and channel permutation.
         protocol: default "kinect".
         depth_range: metres.
-        batch_size, eval_batch_size, num_workers, seed: see `DepthDataModule`.
+        common: see `DepthDataModule`.
 
     Without a test part the validation part is tested on, and a line in the log says so.
     """
@@ -143,23 +146,11 @@ class RGBDFolderDataModule(DepthDataModule):
         intrinsics: list[float] | None = None,
         horizontal_fov: float | None = None,
         image_size: tuple[int, int] = (480, 640),
-        augmentations: list[A.BasicTransform] | None = None,
         protocol: str | EvalProtocol = "kinect",
         depth_range: tuple[float, float] = (0.1, 10.0),
-        batch_size: int = 8,
-        eval_batch_size: int | None = None,
-        num_workers: int = -1,
-        seed: int = 0,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            protocol=protocol,
-            depth_range=depth_range,
-            image_size=image_size,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            seed=seed,
-        )
+        super().__init__(protocol=protocol, depth_range=depth_range, image_size=image_size, **common)
         if split not in ("auto", "lists", "folders", "blocks"):
             hint = "use auto, lists, folders or blocks"
             raise ConfigError(f"unknown split {split!r}", where="data.split", next_action=hint)
@@ -177,15 +168,13 @@ class RGBDFolderDataModule(DepthDataModule):
         self._camera = CameraModel(None if intrinsics is None else tuple(intrinsics), horizontal_fov)
         self._blocks = (val_fraction, test_fraction, guard)
         self.split = split
-        self.augmentations = augmentations
         self._frames: dict[str, list[Frame]] = {}
 
     def make_dataset(self, split: str) -> RGBDFolderDataset:
         if not self._frames:
             self._frames = self._split_frames()
             self._encoding = self._judged_encoding(self._frames["train"])
-        transform = make_transform(split, self.image_size, self.augmentations)
-        return RGBDFolderDataset(self._frames[split], self._encoding, transform, self._camera, self.seed)
+        return RGBDFolderDataset(self._frames[split], self._encoding, self.transform(split), self._camera, self.seed)
 
     def _split_frames(self) -> dict[str, list[Frame]]:
         """The frames of all three splits, checked: none empty, no frame in two of them."""

@@ -8,93 +8,37 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from mde.errors import ConfigError, DataFormatError
-from mde.geometry import ray_to_z
+from mde.data.encodings import DepthEncoding, Metres, get_encoding, masked_depth
+from mde.errors import DataFormatError
 
 __all__ = [
     "DEPTH_SUFFIXES",
     "IMAGE_SUFFIXES",
     "DepthEncoding",
+    "decode_array",
+    "decode_image",
     "masked_depth",
     "propose_scale",
     "read_array",
     "read_depth",
     "read_image",
+    "write_depth",
+    "write_image",
 ]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp"})
 DEPTH_SUFFIXES = frozenset({".png", ".npy", ".npz", ".tif", ".tiff", ".pfm", ".pgm"})
-KINDS = ("z", "ray", "disparity")
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
-Metres = tuple[NDArray[np.float32], NDArray[np.bool_]]
-
-
-@dataclass(frozen=True)
-class DepthEncoding:
-    """How the numbers of a depth file become metres.
-
-    Attributes:
-        scale: metres per unit of the file; for disparities focal length (px) times baseline (m), so that depth is
-            ``scale / value``.
-        kind: "z" (distance along the optical axis), "ray" (distance along the viewing ray, as AirSim's
-            DepthPerspective), or "disparity".
-        invalid: values of the file that mean "not measured", besides 0, negative numbers, NaN and infinity. The default
-            is that of a saturated 16-bit map, which marks missing pixels in 7-Scenes and the sky in Virtual KITTI.
-
-    Raises:
-        ConfigError: the scale is not positive and finite, or the kind is unknown.
-    """
-
-    scale: float = 1.0
-    kind: str = "z"
-    invalid: tuple[float, ...] = (65535.0,)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.scale < float("inf"):
-            raise ConfigError(f"a depth scale is metres per unit, above 0, got {self.scale}", where="depth_scale")
-        if self.kind not in KINDS:
-            raise ConfigError(f"unknown kind of depth {self.kind!r}", next_action=f"use one of {', '.join(KINDS)}")
-
-    def to_metres(self, raw: NDArray[Any], intrinsics: NDArray[np.float32] | None = None) -> Metres:
-        """Turn the numbers of a file into z-depth.
-
-        Args:
-            raw: (H,W), integer or float, in units of the file.
-            intrinsics: (3,3), pixels of `raw`; only needed for ``kind="ray"``.
-
-        Returns:
-            Depth float32 (H,W) in metres, 0 where unknown, and the mask, bool (H,W).
-
-        Raises:
-            ConfigError: the depth is along rays and the camera is unknown.
-
-        >>> depth, valid = DepthEncoding(1 / 256).to_metres(np.array([[0, 384, 65535]], np.uint16))
-        >>> depth.tolist(), valid.tolist()
-        ([[0.0, 1.5, 0.0]], [[False, True, False]])
-        """
-        valid = raw > 0  # False for NaN
-        for marker in self.invalid:
-            valid &= raw != (marker if raw.dtype.kind == "f" else int(marker))  # a float would make all of raw float64
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            if self.kind == "disparity":
-                depth = (self.scale / raw.astype(np.float64)).astype(np.float32)
-            else:
-                depth = np.multiply(raw, np.float32(self.scale), dtype=np.float32)
-        if raw.dtype.kind == "f" or self.kind == "disparity":
-            valid &= np.isfinite(depth) & (depth > 0)  # overflow and underflow of float32 included
-        depth = masked_depth(depth, valid, out=depth)
-        return (_ray_to_z(depth, intrinsics) if self.kind == "ray" else depth), valid
 
 
 def read_image(path: str | Path, *, upright: bool = False) -> NDArray[np.uint8]:
@@ -113,19 +57,24 @@ def read_image(path: str | Path, *, upright: bool = False) -> NDArray[np.uint8]:
     Raises:
         DataFormatError: the file is missing, empty, truncated or no image.
     """
+    return decode_image(_read_bytes(path), path, upright=upright)
+
+
+def decode_image(data: bytes, where: object, *, upright: bool = False) -> NDArray[np.uint8]:
+    """`read_image` for the bytes of a file, such as a member of an archive; `where` names them in errors."""
     flags = cv2.IMREAD_COLOR_RGB if upright else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    image: NDArray[np.uint8] = _decode(path, flags)
+    image: NDArray[np.uint8] = _decode(data, where, flags)
     return image
 
 
 def read_depth(
-    path: str | Path, encoding: DepthEncoding | float, intrinsics: NDArray[np.float32] | None = None
+    path: str | Path, encoding: DepthEncoding | str | float, intrinsics: NDArray[np.float32] | None = None
 ) -> Metres:
     """Read a depth map in metres.
 
     Args:
         path: PNG (8 or 16 bit), npy, npz (key "depth", or the only one), TIFF (float or integer), PFM or PGM.
-        encoding: a `DepthEncoding`, or just its scale in metres per unit.
+        encoding: a `DepthEncoding`, the name of one, or just its scale in metres per unit.
         intrinsics: (3,3), pixels of the map; only needed for depth along viewing rays.
 
     Returns:
@@ -133,35 +82,57 @@ def read_depth(
 
     Raises:
         DataFormatError: the file is missing, truncated, or no map of one number per pixel.
-        ConfigError: the depth is along rays and the camera is unknown.
+        ConfigError: the depth is along rays and the camera is unknown, or the encoding has no such name.
     """
-    if not isinstance(encoding, DepthEncoding):
-        encoding = DepthEncoding(scale=encoding)
-    return encoding.to_metres(read_array(path), intrinsics)
+    return get_encoding(encoding).to_metres(read_array(path), intrinsics)
 
 
 def read_array(path: str | Path) -> NDArray[Any]:
     """Read a depth map in the units of its file, (H,W), integer or float; see `read_depth`."""
-    suffix = Path(path).suffix.lower()
-    if suffix not in DEPTH_SUFFIXES:
-        known = f"use {', '.join(sorted(DEPTH_SUFFIXES))}"
-        hint = "convert it to npy: OpenEXR is not read" if suffix == ".exr" else known
-        raise DataFormatError(f"depth files of type {suffix or 'none'} are not known", where=path, next_action=hint)
-    raw = _load_numpy(path) if suffix in {".npy", ".npz"} else _decode(path, cv2.IMREAD_UNCHANGED)
-    return _one_channel(raw, path)
+    _require_depth_suffix(Path(path).suffix.lower(), path)
+    return decode_array(_read_bytes(path), Path(path).suffix, path)
 
 
-def masked_depth(
-    depth: NDArray[np.float32], valid: NDArray[np.bool_], out: NDArray[np.float32] | None = None
-) -> NDArray[np.float32]:
-    """A copy of `depth`, float32, with exact zeros outside of the mask, even where there was NaN.
+def decode_array(data: bytes, suffix: str, where: object) -> NDArray[Any]:
+    """`read_array` for the bytes of a file of type `suffix` (".png", ".npy", …); `where` names them in errors."""
+    suffix = suffix.lower()
+    _require_depth_suffix(suffix, where)
+    raw = _load_numpy(data, where) if suffix in {".npy", ".npz"} else _decode(data, where, cv2.IMREAD_UNCHANGED)
+    return _one_channel(raw, where)
 
-    >>> masked_depth(np.array([2.5, np.nan], np.float32), np.array([True, False])).tolist()
-    [2.5, 0.0]
+
+def write_depth(
+    path: str | Path,
+    depth: NDArray[np.float32],
+    encoding: DepthEncoding | str | float = "metres",
+    dtype: type[np.generic] = np.float32,
+    intrinsics: NDArray[np.float32] | None = None,
+) -> None:
+    """Write a depth map; `read_depth` with the same encoding gives it back, to half a unit of the file.
+
+    Args:
+        path: its suffix says the format; folders are made.
+        depth: (H,W), z-depth in metres, 0 where unknown.
+        encoding: as of `read_depth`.
+        dtype: of the numbers in the file: np.uint8 or np.uint16 for PNG, np.float32 for npy, npz, TIFF and PFM.
+        intrinsics: (3,3), only needed for depth along viewing rays.
     """
-    # bits times 0 or 1: safe for NaN and some ten times as fast as np.where or cv2.copyTo
-    bits = None if out is None else out.view(np.int32)
-    return np.multiply(depth.view(np.int32), valid, out=bits, dtype=np.int32).view(np.float32)
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    raw = get_encoding(encoding).from_metres(depth, dtype, intrinsics)
+    if target.suffix == ".npy":
+        np.save(target, raw)
+    elif target.suffix == ".npz":
+        np.savez_compressed(target, depth=raw)
+    else:
+        _write_picture(target, raw)
+
+
+def write_image(path: str | Path, image: NDArray[np.uint8], quality: int = 95) -> None:
+    """Write an RGB image, uint8 (H,W,3), as JPEG (of this quality), PNG or PPM; folders are made."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _write_picture(target, image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, quality))
 
 
 def propose_scale(samples: Sequence[NDArray[Any]]) -> tuple[float, str]:
@@ -202,8 +173,21 @@ def propose_scale(samples: Sequence[NDArray[Any]]) -> tuple[float, str]:
 # --------------------------------------------------------------------------------------------------------------- files
 
 
-def _decode(path: str | Path, flags: int) -> NDArray[Any]:
-    data = _read_bytes(path)
+def _write_picture(path: Path, pixels: NDArray[Any], settings: Sequence[int] = ()) -> None:
+    done, data = cv2.imencode(path.suffix, pixels, list(settings))
+    if not done:
+        raise DataFormatError(f"{pixels.dtype} {pixels.shape} cannot be written as {path.suffix}", where=path)
+    path.write_bytes(data.tobytes())
+
+
+def _require_depth_suffix(suffix: str, where: object) -> None:
+    if suffix not in DEPTH_SUFFIXES:
+        known = f"use {', '.join(sorted(DEPTH_SUFFIXES))}"
+        hint = "convert it to npy: OpenEXR is not read" if suffix == ".exr" else known
+        raise DataFormatError(f"depth files of type {suffix or 'none'} are not known", where=where, next_action=hint)
+
+
+def _decode(data: bytes, where: object, flags: int) -> NDArray[Any]:
     image = None
     if not _truncated(data):
         try:
@@ -211,7 +195,7 @@ def _decode(path: str | Path, flags: int) -> NDArray[Any]:
         except cv2.error:
             image = None
     if image is None:
-        raise DataFormatError("the file is truncated or no image", where=path, next_action="fetch or export it again")
+        raise DataFormatError("the file is truncated or no image", where=where, next_action="fetch or export it again")
     return image
 
 
@@ -242,9 +226,9 @@ def _jpeg_scan(data: bytes) -> int:
     return at
 
 
-def _load_numpy(path: str | Path) -> NDArray[Any]:
+def _load_numpy(data: bytes, where: object) -> NDArray[Any]:
     try:
-        loaded = np.load(path, allow_pickle=False)
+        loaded = np.load(BytesIO(data), allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:
@@ -253,14 +237,14 @@ def _load_numpy(path: str | Path) -> NDArray[Any]:
                 return np.asarray(loaded["depth" if "depth" in keys else keys[0]])
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataFormatError(f"no NumPy file ({reason})", where=path, next_action="export it again") from error
-    raise DataFormatError(f"which array is the depth? {', '.join(keys)}", where=path, next_action="name it 'depth'")
+        raise DataFormatError(f"no NumPy file ({reason})", where=where, next_action="export it again") from error
+    raise DataFormatError(f"which array is the depth? {', '.join(keys)}", where=where, next_action="name it 'depth'")
 
 
-def _one_channel(raw: NDArray[Any], path: str | Path) -> NDArray[Any]:
+def _one_channel(raw: NDArray[Any], where: object) -> NDArray[Any]:
     """(H,W) from (H,W), (H,W,1), (1,H,W), or three equal channels."""
     if raw.dtype.kind not in "uif":
-        raise DataFormatError(f"a depth map holds numbers, not {raw.dtype}", where=path, next_action="export it again")
+        raise DataFormatError(f"a depth map holds numbers, not {raw.dtype}", where=where, next_action="export it again")
     if raw.ndim == 3 and raw.shape[2] == 3 and (raw == raw[..., :1]).all():
         raw = np.ascontiguousarray(raw[..., 0])
     if raw.ndim == 3 and 1 in (raw.shape[0], raw.shape[2]):
@@ -268,14 +252,7 @@ def _one_channel(raw: NDArray[Any], path: str | Path) -> NDArray[Any]:
     if raw.ndim != 2:
         raise DataFormatError(
             f"a depth map has one number per pixel, this file is {raw.shape}",
-            where=path,
+            where=where,
             next_action="is it a colour image, or a picture of the depth? Give the depth itself",
         )
     return raw
-
-
-def _ray_to_z(distance: NDArray[np.float32], intrinsics: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    if intrinsics is None:
-        raise ConfigError("depth along rays needs the camera", next_action="give intrinsics or horizontal_fov")
-    z = ray_to_z(torch.from_numpy(distance)[None, None], torch.from_numpy(intrinsics)[None])
-    return np.asarray(z[0, 0].numpy())

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import cv2
 import h5py
@@ -21,15 +21,13 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
-from mde.data.base import DepthDataModule, DepthDataset, RawSample
+from mde.data.base import DepthDataModule
+from mde.data.dataset import DepthDataset, RawSample
 from mde.data.io import masked_depth
-from mde.data.transforms import SampleTransform, make_transform
+from mde.data.transforms import SampleTransform
 from mde.errors import ConfigError, DataFormatError, DatasetNotFoundError
 from mde.geometry import intrinsics_matrix, resize_intrinsics
 from mde.protocol import EvalProtocol
-
-if TYPE_CHECKING:
-    import albumentations as A
 
 __all__ = [
     "NYU_FRAMES",
@@ -183,10 +181,9 @@ class NYUDepthV2DataModule(DepthDataModule):
         depth: "filled" (dense) or "raw" (with holes), for training and for evaluation.
         val_on_test: validate on the test part. Common, but a model chosen so has seen the test set.
         image_size: (height, width) of the network's input.
-        augmentations: albumentations transforms for training; default mirroring and channel permutation.
         protocol: default "nyu_eigen" for raw depth, "nyu_eigen_filled" for filled.
         depth_range: metres, (0.1, 10); the ground truth is clipped to 10 m by its authors.
-        batch_size, eval_batch_size, num_workers, seed: see `DepthDataModule`.
+        common: see `DepthDataModule`.
     """
 
     def __init__(
@@ -197,38 +194,25 @@ class NYUDepthV2DataModule(DepthDataModule):
         *,
         val_on_test: bool = False,
         image_size: tuple[int, int] = (480, 640),
-        augmentations: list[A.BasicTransform] | None = None,
         protocol: str | EvalProtocol | None = None,
         depth_range: tuple[float, float] = (0.1, 10.0),
-        batch_size: int = 8,
-        eval_batch_size: int | None = None,
-        num_workers: int = -1,
-        seed: int = 0,
+        **common: Any,
     ) -> None:
         if depth not in _DEPTH_KEYS:
             raise ConfigError(f"unknown depth {depth!r}", where="data.depth", next_action="use filled or raw")
-        super().__init__(
-            protocol=protocol or _PROTOCOLS[depth],
-            depth_range=depth_range,
-            image_size=image_size,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            seed=seed,
-        )
+        protocol = protocol or _PROTOCOLS[depth]
+        super().__init__(protocol=protocol, depth_range=depth_range, image_size=image_size, **common)
         self.root = root
         self.split = split
         self.depth = depth
         self.val_on_test = val_on_test
-        self.augmentations = augmentations
 
     def make_dataset(self, split: str) -> NYUDepthV2Dataset:
         path = _find(self.root)
         rows = split_rows(split, self.split, _scene_names(path, self.depth), val_on_test=self.val_on_test)
         if split == "val" and self.val_on_test:
             rank_zero_info("validation uses the test frames of NYU Depth v2 (val_on_test): do not choose a model by it")
-        transform = make_transform(split, self.image_size, self.augmentations)
-        return NYUDepthV2Dataset(path, rows, self.depth, transform, self.seed)
+        return NYUDepthV2Dataset(path, rows, self.depth, self.transform(split), self.seed)
 
 
 def _find(root: str) -> Path:

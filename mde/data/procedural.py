@@ -8,21 +8,19 @@ perspective, the sizes of known things, shading and occlusion. See `mde.data.wor
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mde.data.base import DepthDataModule, DepthDataset, RawSample
+from mde.data.base import DepthDataModule
+from mde.data.dataset import DepthDataset, RawSample
 from mde.data.raycast import render
 from mde.data.render_pool import fill_in_parallel, shared_array
-from mde.data.transforms import SampleTransform, make_transform
+from mde.data.transforms import SampleTransform
 from mde.data.worlds import DEPTH_RANGES, WORLDS, make_scene
 from mde.errors import ConfigError, nearest
 from mde.protocol import EvalProtocol
-
-if TYPE_CHECKING:
-    import albumentations as A
 
 __all__ = ["SPLITS", "ProceduralDataModule", "ProceduralDataset"]
 
@@ -79,7 +77,10 @@ class ProceduralDataset(DepthDataset):
         if not 0 <= index < self.length:
             raise IndexError(index)
         image, depth, intrinsics = self._render(index) if self._frames is None else (f[index] for f in self._frames)
-        return RawSample(image, depth, depth > 0, intrinsics, f"{self.world}-{self.split}-{index:06d}")
+        return RawSample(image, depth, depth > 0, intrinsics, self.frame_id(index))
+
+    def frame_id(self, index: int) -> str:
+        return f"{self.world}-{self.split}-{index:06d}"
 
     def preload(self, processes: int | None = None) -> None:
         """Render all frames once, into memory (7 bytes per pixel) that loader processes share.
@@ -114,15 +115,12 @@ class ProceduralDataModule(DepthDataModule):
         test_scenes: in the test split.
         image_size: (height, width) of the network's input.
         render_size: (height, width) of the rendered frames, and hence of the ground truth; default `image_size`.
-        batch_size: training batch size per process.
-        eval_batch_size: batch size in validation and test, default `batch_size`.
         preload: render each split once, in parallel, and keep it in memory; otherwise every frame is rendered whenever
             it is read.
-        augmentations: albumentations transforms for training; default `mde.data.transforms.default_augmentations`.
-        num_workers: loader processes; -1 lets the command line choose.
         protocol: default is the protocol with the name of the world.
         depth_range: (min, max) in metres; default (0.3, 10) for rooms and (1, 80) for street.
-        seed: of scenes, order and augmentation.
+        batch_size: training batch size per process.
+        common: see `DepthDataModule`; `seed` is that of the scenes, too.
 
     Raises:
         ConfigError: an unknown world, or a number out of range.
@@ -137,13 +135,10 @@ class ProceduralDataModule(DepthDataModule):
         image_size: tuple[int, int] = (96, 128),
         render_size: tuple[int, int] | None = None,
         batch_size: int = 16,
-        eval_batch_size: int | None = None,
         preload: bool = True,
-        augmentations: list[A.BasicTransform] | None = None,
-        num_workers: int = -1,
         protocol: str | EvalProtocol | None = None,
         depth_range: tuple[float, float] | None = None,
-        seed: int = 0,
+        **common: Any,
     ) -> None:
         _check_choice(world, WORLDS, "world")
         super().__init__(
@@ -151,15 +146,12 @@ class ProceduralDataModule(DepthDataModule):
             depth_range=DEPTH_RANGES[world] if depth_range is None else depth_range,
             image_size=image_size,
             batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            seed=seed,
+            **common,
         )
         self.world = world
         self.lengths = {"train": train_scenes, "val": val_scenes, "test": test_scenes}
         self.render_size = self.image_size if render_size is None else (int(render_size[0]), int(render_size[1]))
         self.preload = preload
-        self.augmentations = augmentations
 
     @property
     def in_memory(self) -> bool:
@@ -169,8 +161,9 @@ class ProceduralDataModule(DepthDataModule):
         """The data set of a split, rendered already if `preload`."""
         _check_choice(split, SPLITS, "split")
         height, width = self.render_size
-        transform = make_transform(split, self.image_size, self.augmentations)
-        dataset = ProceduralDataset(self.world, split, self.lengths[split], height, width, transform, self.seed)
+        dataset = ProceduralDataset(
+            self.world, split, self.lengths[split], height, width, self.transform(split), self.seed
+        )
         if self.preload:
             dataset.preload()
         return dataset

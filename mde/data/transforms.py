@@ -30,7 +30,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 if TYPE_CHECKING:
     import albumentations as A
 
-    from mde.data.base import RawSample
+    from mde.data.dataset import RawSample
 
 __all__ = ["FOLLOWED", "EvalTransform", "SampleTransform", "TrainTransform", "default_augmentations", "make_transform"]
 
@@ -65,7 +65,10 @@ class EvalTransform:
     def __call__(self, sample: RawSample, rng_seed: int) -> Batch:
         intrinsics = _resized(torch.from_numpy(sample.intrinsics.copy()), sample.image.shape[:2], self.image_size)
         image = _resize_image(sample.image, self.image_size)
-        return _item(image, masked_depth(sample.depth, sample.valid), intrinsics, sample.id)
+        item = _item(image, masked_depth(sample.depth, sample.valid), intrinsics, sample.id)
+        if sample.labels is not None:
+            item["labels"] = torch.from_numpy(np.ascontiguousarray(sample.labels))[None]
+        return item
 
 
 class TrainTransform:
