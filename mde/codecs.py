@@ -12,11 +12,11 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from mde.errors import ConfigError
+from mde.errors import ConfigError, nearest
 from mde.masking import at_least_float32
 from mde.rebuild import Rebuildable
 
-__all__ = ["DepthCodec", "Disparity", "Linear", "Log", "Reciprocal"]
+__all__ = ["DECODERS", "DepthCodec", "Discretized", "Disparity", "Linear", "Log", "Reciprocal"]
 
 
 class DepthCodec(Rebuildable, nn.Module, ABC):
@@ -120,3 +120,154 @@ class Disparity(DepthCodec):
 
     def _decode(self, raw: Tensor) -> Tensor:
         return 1 / (1 / self.max_depth + (1 / self.min_depth - 1 / self.max_depth) * raw)
+
+
+DECODERS = ("midpoint", "geometric", "mean", "log_mean")
+"""Ways from a posterior over classes to one depth; see `Discretized.decode`."""
+_TIE = 1e-12  # in bins: above the rounding of the logarithm, far below what float32 can tell apart
+
+
+class Discretized(DepthCodec):
+    """Depth as one of `bins` classes: `encode` gives class numbers, `decode` takes logits.
+
+    "sid", spacing-increasing discretization: edges t_i = exp(ln a + i/K ln(b/a)) - shift with a = alpha + shift and
+    b = beta + shift, so that all bins have the same relative width (Fu et al., "Deep Ordinal Regression Network",
+    CVPR 2018, section 3.2, who shift so that a = 1). "uniform": edges a + i/K (b - a).
+
+    Args:
+        kind: "sid" or "uniform".
+        bins: number of classes K.
+        alpha: nearest edge, metres.
+        beta: farthest edge, metres.
+        shift: metres, added before the logarithm and taken off after; 0.999 with ``alpha=0.001`` is DORN's.
+        how: the way of `decode` when it is not told another.
+
+    Attributes:
+        edges: float64 (K+1,), metres, on the CPU.
+
+    Raises:
+        ConfigError: an unknown kind or way, fewer than two bins, or edges that are not above 0.
+
+    >>> codec = Discretized("sid", 4, 1.0, 16.0)
+    >>> codec.edges.tolist()
+    [1.0, 2.0, 4.0, 8.0, 16.0]
+    >>> codec.encode(torch.tensor([1.0, 1.9, 2.0, 16.0, 500.0])).tolist()
+    [0, 0, 1, 3, 3]
+    """
+
+    def __init__(
+        self,
+        kind: str = "sid",
+        bins: int = 71,
+        alpha: float = 1.0,
+        beta: float = 80.0,
+        shift: float = 0.0,
+        how: str = "midpoint",
+    ) -> None:
+        super().__init__(alpha, beta)
+        if kind not in ("sid", "uniform"):
+            raise ConfigError(f"unknown discretization {kind!r}", where="codec.kind", next_action="use sid or uniform")
+        if bins < 2 or alpha + shift <= 0:
+            what = f"needs at least 2 bins and alpha + shift above 0, got {bins} and {alpha + shift:g}"
+            raise ConfigError(what, where="codec", next_action="give more bins or a larger alpha or shift")
+        self.kind, self.bins, self.shift, self.how = kind, int(bins), float(shift), _known_way(how)
+        # float64 on the CPU whatever the default device and dtype: the closed form below must agree with them exactly
+        steps = torch.arange(bins + 1, dtype=torch.float64, device="cpu") / bins
+        low, high = alpha + shift, beta + shift
+        edges = alpha + steps * (beta - alpha) if kind == "uniform" else low * (high / low) ** steps - shift
+        edges[0], edges[-1] = alpha, beta
+        self.edges = edges  # no buffer: .half() and 16-bit training must not round it
+
+    @property
+    def encoded_range(self) -> tuple[float, float]:
+        """First and last class."""
+        return 0.0, self.bins - 1.0
+
+    def encode(self, depth: Tensor) -> Tensor:
+        """Class of each depth, int64 of the same shape: the number i with edges[i] <= depth < edges[i + 1].
+
+        Args:
+            depth: metres, any shape; what lies outside the range goes to the first or last class.
+        """
+        depth = depth.double().clamp(self.min_depth, self.max_depth)
+        low, high = self.min_depth + self.shift, self.max_depth + self.shift
+        if self.kind == "uniform":
+            position = (depth - self.min_depth) / (self.max_depth - self.min_depth)
+        else:
+            position = torch.log((depth + self.shift) / low) / math.log(high / low)
+        return (position * self.bins + _TIE).long().clamp_(0, self.bins - 1)
+
+    def centres(self, how: str | None = None) -> Tensor:
+        """Depth that stands for each class, float32 (K,), metres.
+
+        Args:
+            how: "midpoint" or "mean": (t_i + t_{i+1}) / 2, DORN's; "geometric" or "log_mean": sqrt of the product.
+        """
+        near, far = self.edges[:-1], self.edges[1:]
+        if _known_way(how or self.how) in ("midpoint", "mean"):
+            return ((near + far) / 2).float()
+        return (torch.sqrt((near + self.shift) * (far + self.shift)) - self.shift).float()
+
+    def decode(self, raw: Tensor, how: str | None = None) -> Tensor:
+        """Logits to metres.
+
+        Args:
+            raw: (B,K,H,W), logits.
+            how: "midpoint": arithmetic middle of the likeliest bin. "geometric": its geometric middle. "mean":
+                expectation of the depth under the posterior. "log_mean": exp of the expectation of the logarithm.
+
+        Returns:
+            (B,1,H,W), metres.
+
+        Raises:
+            ConfigError: the logits have another number of classes.
+        """
+        raw = self._checked(raw)
+        way, centres = _known_way(how or self.how), self.centres(how).to(raw)
+        if way in ("midpoint", "geometric"):
+            found = centres[raw.argmax(1, keepdim=True)]
+            return torch.where(raw.isnan().any(1, keepdim=True), raw.new_tensor(math.nan), found)
+        weights = raw.softmax(1)
+        if way == "mean":
+            return torch.einsum("bkhw,k->bhw", weights, centres)[:, None]
+        logs = torch.log(centres + self.shift)
+        return torch.exp(torch.einsum("bkhw,k->bhw", weights, logs))[:, None] - self.shift
+
+    def uncertainty(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """How sure the posterior is.
+
+        Args:
+            raw: (B,K,H,W), logits.
+
+        Returns:
+            Standard deviation of the depth in metres and entropy in nats (0 to ln K), each (B,1,H,W).
+        """
+        raw = self._checked(raw)
+        logs = raw.log_softmax(1)
+        weights, centres = logs.exp(), self.centres("mean").to(raw)
+        mean = torch.einsum("bkhw,k->bhw", weights, centres)[:, None]
+        variance = (weights * (centres.view(1, -1, 1, 1) - mean) ** 2).sum(1, keepdim=True)
+        return variance.sqrt(), -(weights * logs).sum(1, keepdim=True)
+
+    def _checked(self, raw: Tensor) -> Tensor:
+        if raw.ndim != 4 or raw.shape[1] != self.bins:
+            what = f"expected logits (B,{self.bins},H,W), got {tuple(raw.shape)}"
+            raise ConfigError(what, where="Discretized.decode", next_action="give the head as many outputs as bins")
+        return at_least_float32(raw)
+
+    def _encode(self, depth: Tensor) -> Tensor:
+        return self.encode(depth)
+
+    def _decode(self, raw: Tensor) -> Tensor:
+        return self.decode(raw)
+
+    def extra_repr(self) -> str:
+        return f"{self.kind}, bins={self.bins}, {super().extra_repr()}, shift={self.shift:g}, how={self.how}"
+
+
+def _known_way(how: str) -> str:
+    if how not in DECODERS:
+        raise ConfigError(
+            f"unknown way to decode {how!r}", where="how", next_action=f"nearest: {nearest(how, DECODERS)}"
+        )
+    return how

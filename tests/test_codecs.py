@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mde.codecs import Disparity, Linear, Log, Reciprocal
+from mde.codecs import Discretized, Disparity, Linear, Log, Reciprocal
 from mde.errors import ConfigError
 from mde.rebuild import build, spec_of
 
@@ -82,3 +82,106 @@ def test_spec_round_trip(codec):
 def test_a_range_that_cannot_be_is_refused(low, high):
     with pytest.raises(ConfigError, match="0 < min_depth < max_depth"):
         Reciprocal(low, high)
+
+
+# ---- classes
+
+
+def formula_edges(kind, bins, alpha, beta, shift):
+    i = np.arange(bins + 1)
+    if kind == "uniform":
+        return alpha + (beta - alpha) * i / bins
+    low, high = alpha + shift, beta + shift
+    return np.exp(np.log(low) + np.log(high / low) * i / bins) - shift
+
+
+CLASSES = [
+    ("sid", 71, 1.0, 80.0, 0.0),
+    ("sid", 71, 0.001, 80.0, 0.0),
+    ("sid", 80, 0.001, 80.0, 0.999),
+    ("uniform", 71, 1.0, 80.0, 0.0),
+    ("sid", 4, 1.0, 16.0, 0.0),
+]
+
+
+@pytest.mark.parametrize("settings", CLASSES)
+def test_edges_and_classes_follow_the_formula(settings):
+    kind, bins, alpha, beta, shift = settings
+    codec = Discretized(kind, bins, alpha, beta, shift)
+    edges = formula_edges(*settings)
+    np.testing.assert_allclose(codec.edges.numpy(), edges, rtol=1e-12)
+    # every 16-bit value in steps of 1/256 m, the edges themselves, and their float32 neighbours
+    stored = (np.arange(65536) / 256).astype(np.float32)
+    near = codec.edges.float().numpy()
+    depth = np.concatenate([stored, near, np.nextafter(near, 0), np.nextafter(near, 999)])
+    expected = np.clip(np.searchsorted(codec.edges.numpy(), depth.astype(np.float64), side="right") - 1, 0, bins - 1)
+    assert np.array_equal(codec.encode(torch.from_numpy(depth)).numpy(), expected)
+
+
+def test_the_published_ratios_of_paper_2():
+    wide, narrow = Discretized("sid", 71, 0.001, 80.0), Discretized("sid", 71, 1.0, 80.0)
+    assert float(wide.edges[11] / wide.edges[10]) == pytest.approx(1.172, abs=1e-3)
+    assert float(narrow.edges[11] / narrow.edges[10]) == pytest.approx(1.0637, abs=1e-4)
+    assert int((wide.edges[:-1] >= 2).sum()) == 23  # the 24th begins below 2 m
+    depth = torch.from_numpy(np.geomspace(1.0, 80.0, 200_001))
+    for codec, floor in ((wide, 0.040), (narrow, 0.015)):
+        logits = torch.nn.functional.one_hot(codec.encode(depth), 71).float().T[None, :, None] * 50
+        error = (codec.decode(logits)[0, 0, 0] - depth).abs() / depth
+        assert float(error.mean()) == pytest.approx(floor, abs=0.001)
+
+
+@pytest.mark.parametrize("how", ["midpoint", "geometric", "mean", "log_mean"])
+@pytest.mark.parametrize("settings", CLASSES)
+def test_decode_follows_the_formula(settings, how):
+    shift = settings[-1]
+    codec = Discretized(*settings, how=how)
+    logits = np.random.default_rng(0).normal(0, 3, (2, settings[1], 3, 4))
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    e = formula_edges(*settings)
+    middle = (e[1:] + e[:-1]) / 2
+    geometric = np.sqrt((e[1:] + shift) * (e[:-1] + shift)) - shift
+    best = logits.argmax(1)
+    expected = {
+        "midpoint": middle[best],
+        "geometric": geometric[best],
+        "mean": np.einsum("bkhw,k->bhw", p, middle),
+        "log_mean": np.exp(np.einsum("bkhw,k->bhw", p, np.log(geometric + shift))) - shift,
+    }[how]
+    np.testing.assert_allclose(codec.decode(torch.from_numpy(logits))[:, 0].numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["midpoint", "geometric", "mean", "log_mean"])
+def test_a_class_round_trip_ends_in_the_bin(how):
+    codec = Discretized("sid", 20, 0.5, 60.0, how=how)
+    depth = torch.from_numpy(np.geomspace(0.5, 60.0, 400))
+    logits = torch.nn.functional.one_hot(codec.encode(depth), 20).float().T[None, :, None] * 80
+    again = codec.decode(logits)[0, 0, 0].double()
+    assert torch.equal(codec.encode(again), codec.encode(depth))
+    assert codec.encode(torch.tensor([math.inf, 0.0, 61.0])).tolist() == [19, 0, 19]
+
+
+def test_uncertainty_of_a_sure_and_of_an_unsure_posterior():
+    codec = Discretized("uniform", 8, 1.0, 9.0)
+    sure = torch.full((1, 8, 1, 1), -60.0)
+    sure[:, 3] = 60
+    std, entropy = codec.uncertainty(torch.cat((sure, torch.zeros(1, 8, 1, 1))))
+    centres = np.arange(8) + 1.5
+    torch.testing.assert_close(std.flatten(), torch.tensor([0.0, float(centres.std())]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(entropy.flatten(), torch.tensor([0.0, math.log(8)]), atol=1e-5, rtol=1e-5)
+
+
+def test_classes_are_rebuilt_kept_exact_and_checked():
+    codec = Discretized("sid", 71, 0.001, 80.0, 0.999, "log_mean")
+    again = build(spec_of(codec.half()))
+    assert torch.equal(again.edges, Discretized("sid", 71, 0.001, 80.0, 0.999).edges)
+    assert (again.how, again.bins, again.encoded_range) == ("log_mean", 71, (0.0, 70.0))
+    assert not list(codec.state_dict())
+    nan = torch.zeros(1, 71, 1, 2)
+    nan[0, 5, 0, 0] = math.nan
+    assert torch.isnan(again.decode(nan)).flatten().tolist() == [True, False]
+    assert torch.isnan(again.decode(nan, "midpoint")).flatten().tolist() == [True, False]
+    for wrong in ({"kind": "log"}, {"bins": 1}, {"alpha": 0.5, "shift": -0.5}, {"how": "median"}, {"beta": 0.5}):
+        with pytest.raises(ConfigError):
+            Discretized(**wrong)
+    with pytest.raises(ConfigError, match=r"logits \(B,71,H,W\), got \(1, 70, 2, 2\)"):
+        again.decode(torch.zeros(1, 70, 2, 2))

@@ -20,14 +20,14 @@ PUBLIC = {
         ProtocolMismatchError nearest
     """,
     "mde.codecs": """
-        DepthCodec Disparity Linear Log Reciprocal
+        DepthCodec Discretized Disparity Linear Log Reciprocal
     """,
     "mde.protocol": """
         CROPS PROTOCOLS EvalProtocol get_protocol require_same
     """,
     "mde.losses": """
-        DenseDepthLoss DepthLoss GradientLoss L1Loss MSELoss SSIMLoss WeightedSum gradient_loss l1_loss mse_loss
-        ssim_loss ssim_map
+        ClassCrossEntropy DenseDepthLoss DepthLoss GradientLoss L1Loss MSELoss SSIMLoss WeightedSum class_cross_entropy
+        gradient_loss l1_loss mse_loss ssim_loss ssim_map
     """,
     "mde.metrics": """
         DepthMetrics SSIMMetric depth_errors
@@ -37,7 +37,7 @@ PUBLIC = {
         RGBDFolderDataModule RGBDFolderDataset RawSample
     """,
     "mde.models": """
-        BilinearUpsample Decoder DenseDepth DenseDepthDecoder DepthModule Encoder PolyDecay Schedule SmpEncoder
+        BilinearUpsample Decoder DeepLabSID DenseDepth DenseDepthDecoder DepthModule Encoder PolyDecay Schedule SmpEncoder
         TimmEncoder TorchvisionEncoder TransposedUpsample UNet UNetDecoder WarmupCosine
     """,
     "mde.report": """

@@ -2,6 +2,7 @@
 
 from mde.losses.base import DepthLoss
 from mde.losses.compound import DenseDepthLoss, WeightedSum
+from mde.losses.cross_entropy import ClassCrossEntropy, class_cross_entropy
 from mde.losses.gradient import GradientLoss, gradient_loss
 from mde.losses.pixel import L1Loss, MSELoss, l1_loss, mse_loss
 from mde.losses.ssim import SSIMLoss, ssim_loss, ssim_map
@@ -12,6 +13,7 @@ __all__ = [
     "MSELoss",
     "GradientLoss",
     "SSIMLoss",
+    "ClassCrossEntropy",
     "WeightedSum",
     "DenseDepthLoss",
     "l1_loss",
@@ -19,4 +21,5 @@ __all__ = [
     "gradient_loss",
     "ssim_loss",
     "ssim_map",
+    "class_cross_entropy",
 ]

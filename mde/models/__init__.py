@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mde.models.base import DepthModule
 from mde.models.decoders import Decoder, DenseDepthDecoder, UNetDecoder
+from mde.models.deeplab_sid import DeepLabSID
 from mde.models.dense_depth import DenseDepth
 from mde.models.encoders import Encoder, SmpEncoder, TimmEncoder, TorchvisionEncoder
 from mde.models.layers import BilinearUpsample, TransposedUpsample
@@ -11,6 +12,7 @@ from mde.models.schedules import PolyDecay, Schedule, WarmupCosine
 from mde.models.unet import UNet
 
 __all__ = [
+    "DeepLabSID",
     "DenseDepth",
     "UNet",
     "DepthModule",

@@ -102,6 +102,15 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         depth, valid = resize_truth(batch["depth"], batch["valid"], raw.shape[-2:])
         return cast(Tensor, self.loss(raw, self.codec.encode(depth), valid))
 
+    def raw(self, image: Tensor) -> Tensor:
+        """What the loss and the codec work on in evaluation, (B,C,h,w); a method overrides it to work on less than full
+        size."""
+        return cast(Tensor, self(image))
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What is trained. A group may name an ``lr_factor``, by which its learning rate is multiplied."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
     # ---- use ---------------------------------------------------------------------------------------------------------
 
     def predict_batch(self, image: Tensor, flip: bool = False) -> Tensor:
@@ -114,10 +123,10 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         Returns:
             float32 (B,1,H,W); metres where `ambiguity` is METRIC.
         """
-        pred = self.codec.decode(self(image))
+        pred = self.codec.decode(self.raw(image))
         if flip:
-            pred = (pred + self.codec.decode(self(image.flip(-1))).flip(-1)) / 2
-        return pred
+            pred = (pred + self.codec.decode(self.raw(image.flip(-1))).flip(-1)) / 2
+        return _resize(pred, image.shape[-2:])
 
     @torch.no_grad()
     def predict(self, image: ImageInput, flip: bool = False) -> Prediction:
@@ -190,7 +199,11 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         return Prediction(self.predict_batch(batch["image"], flip), self.ambiguity)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer_factory([p for p in self.parameters() if p.requires_grad])
+        groups = self.parameter_groups()
+        trained: Any = groups if len(groups) > 1 else groups[0]["params"]
+        optimizer = self.optimizer_factory(trained)
+        for group in optimizer.param_groups:
+            group["lr"] *= group.get("lr_factor", 1.0)
         if self.schedule is None:
             return optimizer
         scheduler = self.schedule.build(optimizer, int(self.trainer.estimated_stepping_batches))
@@ -223,13 +236,12 @@ class DepthModule(Rebuildable, LightningModule, ABC):
     def _evaluate(self, batch: Batch, metrics: DepthMetrics | None, counts: Tensor | None) -> Tensor:
         if metrics is None:
             raise RuntimeError("setup() has not run")
-        raw = self(batch["image"])
+        raw = self.raw(batch["image"])
         pred = self.codec.decode(raw)
         if metrics.protocol.flip:
-            mirrored = self.predict_batch(batch["image"].flip(-1))
-            pred = (pred + mirrored.flip(-1)) / 2
+            pred = (pred + self.codec.decode(self.raw(batch["image"].flip(-1))).flip(-1)) / 2
         metrics.update(pred, batch["depth"], batch["valid"], ambiguity=self.ambiguity, counts=counts)
-        return cast(Tensor, raw)
+        return raw
 
     def counted(self, batch_idx: int, loader: object) -> Tensor | None:
         """Which images of the batch count: a distributed sampler repeats some at the end to fill all ranks."""

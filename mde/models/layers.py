@@ -17,6 +17,7 @@ __all__ = [
     "BilinearUpsample",
     "DoubleConv",
     "LevelHeads",
+    "SummedASPP",
     "TransposedUpsample",
     "Upsample",
     "UpsampleFactory",
@@ -151,6 +152,35 @@ class LevelHeads(nn.Module):
     def last(self, levels: Sequence[Tensor]) -> Tensor:
         """The raw map (B,1,h,w) of the finest level alone, which is what inference uses."""
         return _in_float32(self.convs[-1], levels[-1])
+
+
+class SummedASPP(nn.Module):
+    """Atrous spatial pyramid pooling of DeepLab v2: parallel 3x3 convolutions of several rates, summed.
+
+    Weights start from N(0, 0.01), biases at 0. Chen et al., "DeepLab", TPAMI 2018, section 3.2. No norm, no activation;
+    DeepLab v3's pyramid is another one. Computes in float32 also under autocast: its outputs are logits.
+
+    Args:
+        in_channels: of the features.
+        out_channels: number of classes.
+        rates: dilations.
+
+    >>> sum(p.numel() for p in SummedASPP(2048, 71).parameters())
+    5234972
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, rates: Sequence[int] = (6, 12, 18, 24)) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Conv2d(in_channels, out_channels, 3, padding=rate, dilation=rate) for rate in rates
+        )
+        for conv in self.convs:
+            nn.init.normal_(conv.weight, std=0.01)  # type: ignore[arg-type]
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B,in_channels,h,w) to (B,out_channels,h,w)."""
+        return torch.stack([_in_float32(conv, x) for conv in self.convs]).sum(0)
 
 
 def _in_float32(conv: nn.Module, x: Tensor) -> Tensor:

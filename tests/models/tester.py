@@ -107,7 +107,7 @@ class MethodTester(ABC):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            losses.append(float(loss))
+            losses.append(float(loss.detach()))
         assert losses[-1] < self.overfit_factor * losses[0]
 
     def test_batch_without_truth_changes_nothing(self) -> None:
