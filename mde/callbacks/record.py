@@ -115,6 +115,7 @@ class RunRecorder(Callback):
             skipped=counts.skipped,
             model=type(module).__name__,
             data=type(trainer.datamodule).__name__,  # type: ignore[attr-defined]
+            data_facts=_facts(trainer),
             checkpoint=str(trainer.ckpt_path) if trainer.ckpt_path else None,
             versions={
                 "mde": __version__,
@@ -157,6 +158,11 @@ class Throughput(Callback):
         rate = self._images * trainer.world_size / (time.perf_counter() - self._start)
         trainer.logger.log_metrics({"train/images_per_second": rate}, step=trainer.global_step)
         self._images = 0
+
+
+def _facts(trainer: Trainer) -> dict[str, Any]:
+    datamodule = trainer.datamodule  # type: ignore[attr-defined]
+    return datamodule.facts() if isinstance(datamodule, DepthDataModule) else {}
 
 
 def _floats(metrics: DepthMetrics) -> dict[str, float]:

@@ -157,6 +157,9 @@ class ProceduralDataModule(DepthDataModule):
     def in_memory(self) -> bool:
         return self.preload
 
+    def facts(self) -> dict[str, Any]:
+        return {"world": self.world, "scenes": dict(self.lengths), "seed": self.seed}
+
     def make_dataset(self, split: str) -> ProceduralDataset:
         """The data set of a split, rendered already if `preload`."""
         _check_choice(split, SPLITS, "split")

@@ -21,11 +21,13 @@ class Results:
 
     Attributes:
         metrics: name -> value; metres for rmse, 1/m for irmse, percent-like (x100) for silog, shares for delta.
-        baseline: the same for the constant predictor (the training set's median depth, given as `baseline_depth`
-        metres). protocol: all settings of the `EvalProtocol` and its fingerprint.
+        baseline: the same for the constant predictor, the training set's median depth.
+        baseline_depth: that depth in metres.
+        protocol: all settings of the `EvalProtocol` and its fingerprint.
         images: how many images count.
         skipped: images without one pixel to score.
         model, data, checkpoint: what was tested on what.
+        data_facts: what the data module says of itself (layout, split, ground truth, in-painting).
         versions: of the libraries.
     """
 
@@ -37,6 +39,7 @@ class Results:
     baseline_depth: float | None = None
     model: str = ""
     data: str = ""
+    data_facts: dict[str, Any] = field(default_factory=dict)
     checkpoint: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
