@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from mde.codecs import DepthCodec, Discretized
+from mde.crf import DenseCRF
 from mde.errors import ConfigError
 from mde.losses import ClassCrossEntropy, DepthLoss
 from mde.models.base import DepthModule
@@ -35,6 +36,8 @@ from mde.models.layers import SummedASPP, resize
 from mde.types import Batch, StepOutput
 
 __all__ = ["DeepLabSID"]
+
+_LEAST = 1e-5  # probability, below which the logarithm of the field's posterior is cut
 
 
 class DeepLabSID(DepthModule):
@@ -53,6 +56,8 @@ class DeepLabSID(DepthModule):
             are supervised (Chen et al., section 4.3; 1, 0.75, 0.5 there).
         head_lr: factors of the learning rate for the weights and the biases of the head; biases do not decay.
         frozen_norm: keep batch norm as it came, statistics and scale.
+        crf: refines the posterior by the picture in evaluation and `predict`, at the stride of the network (Chen et
+            al., section 3.3). The paper does not say that it was used on depth.
         kwargs: codec, loss, optimizer, schedule, depth_range, image_size, protocol: see `DepthModule`.
 
     Raises:
@@ -74,6 +79,7 @@ class DeepLabSID(DepthModule):
         scales: Sequence[float] = (1.0,),
         head_lr: tuple[float, float] = (10.0, 20.0),
         frozen_norm: bool = True,
+        crf: DenseCRF | None = None,
         **kwargs: Any,
     ) -> None:
         self._bins = bins  # default_codec needs it
@@ -90,6 +96,7 @@ class DeepLabSID(DepthModule):
         self.upsample = upsample
         self.scales = tuple(float(scale) for scale in scales)
         self.head_lr = head_lr
+        self.crf = crf
         self.encoder = SmpEncoder("resnet101", output_stride=8) if encoder is None else encoder
         self.head = SummedASPP(self.encoder.channels[-1], self.codec.bins, rates)
         self._frozen = [m for m in self.encoder.modules() if isinstance(m, nn.BatchNorm2d)] if frozen_norm else []
@@ -112,7 +119,10 @@ class DeepLabSID(DepthModule):
         return maps[0] if len(maps) == 1 else torch.stack(maps).amax(0)
 
     def raw(self, image: Tensor) -> Tensor:
-        return self(image) if self.upsample == "logits" else self.logits(image)
+        maps = self.logits(image)
+        if self.crf is not None:
+            maps = self.crf(maps, image).clamp(min=_LEAST).log()
+        return resize(maps, image.shape[-2:]) if self.upsample == "logits" else maps
 
     def training_loss(self, batch: Batch) -> StepOutput:
         """Cross-entropy at full resolution; with `scales`, of each scale and of their maximum, summed."""
@@ -140,7 +150,7 @@ class DeepLabSID(DepthModule):
         Returns:
             Standard deviation of the depth in metres and entropy in nats, each (B,1,H,W).
         """
-        std, entropy = self.codec.uncertainty(self.logits(image))
+        std, entropy = self.codec.uncertainty(self.raw(image))
         return resize(std, image.shape[-2:]), resize(entropy, image.shape[-2:])
 
     def parameter_groups(self) -> list[dict[str, Any]]:

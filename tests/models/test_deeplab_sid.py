@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mde.codecs import Discretized, Log
+from mde.crf import DenseCRF
 from mde.errors import ConfigError
 from mde.models import DeepLabSID, PolyDecay, SmpEncoder
 from mde.models.base import DepthModule
@@ -109,3 +110,18 @@ def test_settings_that_cannot_be() -> None:
         with pytest.raises(ConfigError):
             tiny(**wrong)
     assert tiny(codec=Discretized("uniform", 9, 1, 50)).head.convs[0].out_channels == 9
+
+
+def test_the_field_refines_what_is_scored_and_predicted_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    plain = tiny(upsample="depth").eval()
+    with_field = tiny(upsample="depth", crf=DenseCRF(2)).eval()
+    with_field.load_state_dict(plain.state_dict())
+    batch = make_batch()
+    with torch.no_grad():
+        posterior = DenseCRF(2)(plain.logits(batch["image"]), batch["image"])
+        torch.testing.assert_close(with_field.raw(batch["image"]).exp(), posterior.clamp(min=1e-5))
+        assert torch.equal(with_field.training_loss(batch).loss, plain.training_loss(batch).loss)
+        refined, rough = with_field.predict_batch(batch["image"]), plain.predict_batch(batch["image"])
+    assert refined.shape == rough.shape
+    assert not torch.equal(refined, rough)
