@@ -102,7 +102,7 @@ def test_equals_pydensecrf() -> None:
     """Its kernels are approximate (a permutohedral lattice), ours exact: with small sizes the two differ by 1 %."""
     pydensecrf = pytest.importorskip("pydensecrf.densecrf", reason="pydensecrf2 is not installed")
     logits, image = scene(5, 24, 32)
-    crf = DenseCRF(smooth_size=3.0, colour_range=20.0)
+    crf = DenseCRF(3, smooth_size=3.0, colour_range=20.0)
     other = pydensecrf.DenseCRF2D(32, 24, 5)
     energy = -logits[0].log_softmax(0).flatten(1).numpy()
     other.setUnaryEnergy(np.ascontiguousarray(energy, np.float32))
