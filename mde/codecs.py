@@ -16,7 +16,7 @@ from mde.errors import ConfigError, nearest
 from mde.masking import at_least_float32
 from mde.rebuild import Rebuildable
 
-__all__ = ["DECODERS", "DepthCodec", "Discretized", "Disparity", "Linear", "Log", "Reciprocal"]
+__all__ = ["DECODERS", "DepthCodec", "Discretized", "Disparity", "Linear", "Log", "Metres", "Reciprocal"]
 
 
 class DepthCodec(Rebuildable, nn.Module, ABC):
@@ -64,6 +64,20 @@ class DepthCodec(Rebuildable, nn.Module, ABC):
 
     def extra_repr(self) -> str:
         return f"min_depth={self.min_depth:g}, max_depth={self.max_depth:g}"
+
+
+class Metres(DepthCodec):
+    """y = d: the network says metres (paper 1).
+
+    >>> Metres(0.1, 20.0).decode(torch.tensor([-1.0, 5.0]))
+    tensor([0.1000, 5.0000])
+    """
+
+    def _encode(self, depth: Tensor) -> Tensor:
+        return depth
+
+    def _decode(self, raw: Tensor) -> Tensor:
+        return raw
 
 
 class Linear(DepthCodec):

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from mde.codecs import Discretized, Disparity, Linear, Log, Reciprocal
+from mde.codecs import Discretized, Disparity, Linear, Log, Metres, Reciprocal
 from mde.errors import ConfigError
 from mde.rebuild import build, spec_of
 
-CODECS = [Linear, Log, Reciprocal, Disparity]
+CODECS = [Metres, Linear, Log, Reciprocal, Disparity]
 A, B = 0.5, 80.0
 FORMULAS = {
+    Metres: lambda d: d,
     Linear: lambda d: d / B,
     Log: lambda d: np.log(d / A) / np.log(B / A),
     Reciprocal: lambda d: B / d,

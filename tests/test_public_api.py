@@ -20,14 +20,14 @@ PUBLIC = {
         ProtocolMismatchError nearest
     """,
     "mde.codecs": """
-        DepthCodec Discretized Disparity Linear Log Reciprocal
+        DepthCodec Discretized Disparity Linear Log Metres Reciprocal
     """,
     "mde.protocol": """
         CROPS PROTOCOLS EvalProtocol get_protocol require_same
     """,
     "mde.losses": """
-        ClassCrossEntropy DenseDepthLoss DepthLoss GradientLoss L1Loss MSELoss SSIMLoss WeightedSum class_cross_entropy
-        gradient_loss l1_loss mse_loss ssim_loss ssim_map
+        ClassCrossEntropy DenseDepthLoss DepthLoss GradientLoss L1Loss MSELoss RMSELoss SSIMLoss WeightedSum
+        class_cross_entropy gradient_loss l1_loss mse_loss rmse_loss ssim_loss ssim_map
     """,
     "mde.metrics": """
         DepthMetrics SSIMMetric depth_errors
@@ -37,8 +37,9 @@ PUBLIC = {
         RGBDFolderDataModule RGBDFolderDataset RawSample
     """,
     "mde.models": """
-        BilinearUpsample Decoder DeepLabSID DenseDepth DenseDepthDecoder DepthModule Encoder PolyDecay Schedule SmpEncoder
-        TimmEncoder TorchvisionEncoder TransposedUpsample UNet UNetDecoder WarmupCosine
+        BilinearUpsample Cyclic Decoder DeepLabSID DenseDepth DenseDepthDecoder DepthModule Encoder OneCycle PolyDecay
+        ResNetDepth Schedule SmpEncoder TimmEncoder TorchvisionEncoder TransposedDecoder TransposedUpsample UNet
+        UNetDecoder WarmupCosine
     """,
     "mde.report": """
         Results depth_figure metrics_table read_results write_results

@@ -4,13 +4,14 @@ from mde.losses.base import DepthLoss
 from mde.losses.compound import DenseDepthLoss, WeightedSum
 from mde.losses.cross_entropy import ClassCrossEntropy, class_cross_entropy
 from mde.losses.gradient import GradientLoss, gradient_loss
-from mde.losses.pixel import L1Loss, MSELoss, l1_loss, mse_loss
+from mde.losses.pixel import L1Loss, MSELoss, RMSELoss, l1_loss, mse_loss, rmse_loss
 from mde.losses.ssim import SSIMLoss, ssim_loss, ssim_map
 
 __all__ = [
     "DepthLoss",
     "L1Loss",
     "MSELoss",
+    "RMSELoss",
     "GradientLoss",
     "SSIMLoss",
     "ClassCrossEntropy",
@@ -18,6 +19,7 @@ __all__ = [
     "DenseDepthLoss",
     "l1_loss",
     "mse_loss",
+    "rmse_loss",
     "gradient_loss",
     "ssim_loss",
     "ssim_map",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from mde.losses.base import DepthLoss, residual
 from mde.masking import masked_mean
 
-__all__ = ["L1Loss", "MSELoss", "l1_loss", "mse_loss"]
+__all__ = ["L1Loss", "MSELoss", "RMSELoss", "l1_loss", "mse_loss", "rmse_loss"]
 
 
 def l1_loss(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -47,6 +48,19 @@ def mse_loss(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     return masked_mean(residual(pred, target, valid).square(), valid)
 
 
+def rmse_loss(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Root of `mse_loss` over all valid pixels of the batch together (paper 1); a scalar in the unit of `pred`.
+
+    The root is taken once for the batch, so this is no mean over images. The gradient of a perfect prediction is 0.
+
+    >>> rmse_loss(torch.zeros(1, 1, 1, 2), torch.tensor([[[[1.0, 7.0]]]]), torch.ones(1, 1, 1, 2, dtype=torch.bool))
+    tensor(5.)
+    """
+    square = mse_loss(pred, target, valid)
+    # the root is not differentiable at 0, and torch.where alone would let its NaN through
+    return torch.where(square > 0, torch.where(square > 0, square, 1).sqrt(), square)
+
+
 class L1Loss(DepthLoss):
     """Mean absolute error, in whichever space `pred` and `target` are. See `l1_loss`."""
 
@@ -59,3 +73,10 @@ class MSELoss(DepthLoss):
 
     def forward(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         return mse_loss(pred, target, valid)
+
+
+class RMSELoss(DepthLoss):
+    """Root mean squared error of the whole batch, in whichever space `pred` and `target` are. See `rmse_loss`."""
+
+    def forward(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        return rmse_loss(pred, target, valid)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from mde.models.base import DepthModule
-from mde.models.decoders import Decoder, DenseDepthDecoder, UNetDecoder
+from mde.models.decoders import Decoder, DenseDepthDecoder, TransposedDecoder, UNetDecoder
 from mde.models.deeplab_sid import DeepLabSID
 from mde.models.dense_depth import DenseDepth
 from mde.models.encoders import Encoder, SmpEncoder, TimmEncoder, TorchvisionEncoder
 from mde.models.layers import BilinearUpsample, TransposedUpsample
-from mde.models.schedules import PolyDecay, Schedule, WarmupCosine
+from mde.models.resnet_depth import ResNetDepth
+from mde.models.schedules import Cyclic, OneCycle, PolyDecay, Schedule, WarmupCosine
 from mde.models.unet import UNet
 
 __all__ = [
     "DeepLabSID",
     "DenseDepth",
+    "ResNetDepth",
     "UNet",
     "DepthModule",
     "Encoder",
@@ -22,9 +24,12 @@ __all__ = [
     "TorchvisionEncoder",
     "Decoder",
     "DenseDepthDecoder",
+    "TransposedDecoder",
     "UNetDecoder",
     "BilinearUpsample",
     "TransposedUpsample",
+    "Cyclic",
+    "OneCycle",
     "PolyDecay",
     "Schedule",
     "WarmupCosine",

@@ -13,7 +13,14 @@ from mde.errors import ConfigError
 from mde.models.layers import BilinearUpsample, DoubleConv, TransposedUpsample, UpsampleFactory
 from mde.rebuild import Rebuildable
 
-__all__ = ["Decoder", "DecoderFactory", "DenseDepthDecoder", "SkipDecoder", "UNetDecoder"]
+__all__ = [
+    "Decoder",
+    "DecoderFactory",
+    "DenseDepthDecoder",
+    "SkipDecoder",
+    "TransposedDecoder",
+    "UNetDecoder",
+]
 
 
 class Decoder(Rebuildable, nn.Module, ABC):
@@ -144,3 +151,32 @@ class UNetDecoder(SkipDecoder):
         self, encoder_channels: Sequence[int], norm: bool = True, upsample: UpsampleFactory = TransposedUpsample
     ) -> None:
         super().__init__(encoder_channels, list(encoder_channels[-2::-1]), upsample, norm)
+
+
+class TransposedDecoder(Decoder):
+    """A chain of 4x4 transposed convolutions of stride 2, each with batch norm and ReLU, on the last feature alone.
+
+    Paper 1: no skips, each level is twice the size of the one before.
+
+    Args:
+        encoder_channels: finest first; only the last counts.
+        widths: output channels of the levels, coarse to fine.
+
+    >>> TransposedDecoder([64, 256, 512, 1024, 2048]).channels
+    (512, 256, 128, 64)
+    """
+
+    def __init__(self, encoder_channels: Sequence[int], widths: Sequence[int] = (512, 256, 128, 64)) -> None:
+        super().__init__()
+        self.channels = tuple(widths)
+        self.levels = nn.ModuleList(
+            nn.Sequential(nn.ConvTranspose2d(before, width, 4, 2, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+            for before, width in zip([encoder_channels[-1], *widths], widths, strict=False)
+        )
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        x, levels = features[-1], []
+        for level in self.levels:
+            x = level(x)
+            levels.append(x)
+        return levels

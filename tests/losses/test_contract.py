@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mde.errors import ConfigError
-from mde.losses import DenseDepthLoss, DepthLoss, GradientLoss, L1Loss, MSELoss, SSIMLoss, WeightedSum
+from mde.losses import DenseDepthLoss, DepthLoss, GradientLoss, L1Loss, MSELoss, RMSELoss, SSIMLoss, WeightedSum
 from mde.rebuild import build, spec_of
 
 LOSSES: dict[str, Callable[[], DepthLoss]] = {
     "l1": L1Loss,
     "mse": MSELoss,
+    "rmse": RMSELoss,
     "gradient": GradientLoss,
     "ssim_valid": lambda: SSIMLoss(5.0, window=5),
     "ssim_same": lambda: SSIMLoss(5.0, window=5, padding="same"),
@@ -31,6 +32,15 @@ HEIGHT, WIDTH = 13, 14  # larger than the window of 11 of `densedepth`
 @pytest.fixture(params=LOSSES)
 def loss(request: pytest.FixtureRequest) -> DepthLoss:
     return LOSSES[request.param]()
+
+
+class _Squared(DepthLoss):
+    def __init__(self, root: DepthLoss) -> None:
+        super().__init__()
+        self.root = root
+
+    def forward(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        return self.root(pred, target, valid) ** 2
 
 
 def maps(batch: int = 2, dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,6 +124,8 @@ def test_half_precision_and_autocast_give_float32(loss: DepthLoss) -> None:
 
 def test_images_weigh_by_what_counts_of_them(loss: DepthLoss) -> None:
     """With equal masks a batch is the plain mean of its images; a wholly invalid image changes nothing."""
+    if isinstance(loss, RMSELoss):
+        loss = _Squared(loss)  # one root over the whole batch: its square is the mean
     pred, target, valid = maps(batch=3)
     valid = valid[:1].expand(3, -1, -1, -1)
     single = torch.stack([loss(pred[i : i + 1], target[i : i + 1], valid[i : i + 1]) for i in range(3)])
@@ -135,7 +147,7 @@ def test_mirroring_everything_changes_nothing(seed: int, name: str, axis: int) -
 
 
 @settings(max_examples=10, deadline=None)
-@given(name=st.sampled_from(["l1", "mse", "gradient", "ssim_valid", "densedepth"]), top=st.integers(0, 2))
+@given(name=st.sampled_from(["l1", "mse", "rmse", "gradient", "ssim_valid", "densedepth"]), top=st.integers(0, 2))
 def test_a_valid_rectangle_is_a_picture_of_its_own(name: str, top: int) -> None:
     loss = LOSSES[name]()
     pred, target, _ = maps(dtype=torch.float64)

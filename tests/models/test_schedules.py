@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from mde.data import ProceduralDataModule
 from mde.errors import ConfigError
 from mde.losses import L1Loss
-from mde.models import PolyDecay, UNet, WarmupCosine
+from mde.models import Cyclic, OneCycle, PolyDecay, UNet, WarmupCosine
 
 
 class Rates(Callback):
@@ -20,7 +20,10 @@ class Rates(Callback):
         self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
-@pytest.mark.parametrize("schedule", [PolyDecay(0.9), WarmupCosine(warmup=0.4, final=0.1)])
+@pytest.mark.parametrize(
+    "schedule",
+    [PolyDecay(0.9), WarmupCosine(warmup=0.4, final=0.1), Cyclic(10, 2), Cyclic(5, 1, "triangular"), OneCycle(0.4)],
+)
 def test_a_schedule_steps_with_every_batch_over_the_whole_run(schedule, tmp_path):
     """Stepped per epoch, as LightningCLI would by itself, six steps would see two rates only."""
     rates = Rates()
@@ -49,3 +52,33 @@ def test_poly_decay_is_deeplabs_formula():
 def test_a_warm_up_outside_the_run_is_refused():
     with pytest.raises(ConfigError, match="warmup"):
         WarmupCosine(warmup=1.0)
+
+
+def test_cyclic_is_the_formula_of_paper_1_and_moves_beta1():
+    """lr(t) = low + (high - low) max(0, 1 - x), x = |t/s - 2 cycle + 1|, over three cycles of Adam."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.Adam([parameter], lr=1e-3)
+    scheduler = Cyclic(10, 4, "triangular").build(optimizer, 10**5)
+    for step in range(24):
+        x = abs(step / 4 - 2 * (1 + step // 8) + 1)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 + 9e-3 * max(0, 1 - x))
+        assert optimizer.param_groups[0]["betas"][0] == pytest.approx(0.9 - 0.1 * max(0, 1 - x))
+        optimizer.step()
+        scheduler.step()
+
+
+def test_cycles_keep_the_ratio_of_groups_and_work_without_momentum():
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimizer = torch.optim.Adagrad([{"params": parameters[:1], "lr": 1e-3}, {"params": parameters[1:], "lr": 1e-2}])
+    for schedule in (Cyclic(10, 3), OneCycle()):
+        scheduler = schedule.build(optimizer, 50)
+        optimizer.step()
+        scheduler.step()
+        first, second = (group["lr"] for group in optimizer.param_groups)
+        assert second == pytest.approx(10 * first)
+
+
+@pytest.mark.parametrize("make", [lambda: Cyclic(1.0), lambda: Cyclic(mode="exp"), lambda: OneCycle(rise=1.0)])
+def test_cycles_that_cannot_be(make):
+    with pytest.raises(ConfigError):
+        make()
