@@ -14,9 +14,9 @@ from functools import partial
 
 from benchmarks.harness import Row, alternate, parser, report
 from mde.data.procedural import ProceduralDataset
-from mde.data.render_pool import usable_cores
 from mde.data.transforms import EvalTransform
 from mde.data.worlds import WORLDS
+from mde.data.worlds.pool import usable_cores
 
 GOALS = {(120, 160): 40.0, (480, 640): 4.0}
 """Pictures per second and core at (height, width): a quickstart of minutes must not spend them on its data."""

@@ -2,7 +2,7 @@
 
 Sample `index` of a split depends on (seed, split, index) alone: the same bytes in every process, no scene in two
 splits, and a longer data set begins with the scenes of the shorter one. It is learnable for the right reasons:
-perspective, the sizes of known things, shading and occlusion. See `mde.data.world_rooms`, `mde.data.world_street`.
+perspective, the sizes of known things, shading and occlusion. See `mde.data.worlds.rooms`, `mde.data.worlds.street`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from mde.data.base import DepthDataModule
 from mde.data.dataset import DepthDataset, RawSample
-from mde.data.raycast import render
-from mde.data.render_pool import fill_in_parallel, shared_array
 from mde.data.transforms import SampleTransform
 from mde.data.worlds import DEPTH_RANGES, WORLDS, make_scene
+from mde.data.worlds.pool import fill_in_parallel, shared_array
+from mde.data.worlds.raycast import render
 from mde.errors import ConfigError, nearest
 from mde.protocol import EvalProtocol
 
@@ -86,7 +86,7 @@ class ProceduralDataset(DepthDataset):
         """Render all frames once, into memory (7 bytes per pixel) that loader processes share.
 
         Args:
-            processes: default is one per usable core; see `mde.data.render_pool`.
+            processes: default is one per usable core; see `mde.data.worlds.pool`.
         """
         image = shared_array((self.length, *self.size, 3), np.uint8)
         depth = shared_array((self.length, *self.size), np.float32)

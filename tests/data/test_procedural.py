@@ -17,13 +17,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mde.data import raycast, raycast_light, render_pool
 from mde.data.procedural import ProceduralDataModule, ProceduralDataset
-from mde.data.raycast import Camera, render
-from mde.data.raycast_scene import ROOM, Frame, Light, Material, SceneBuilder, Sky
-from mde.data.raycast_texture import noise, pulse
 from mde.data.transforms import EvalTransform
-from mde.data.worlds import make_scene
+from mde.data.worlds import light, make_scene, pool, raycast
+from mde.data.worlds.raycast import Camera, render
+from mde.data.worlds.scene import ROOM, Frame, Light, Material, SceneBuilder, Sky
+from mde.data.worlds.texture import noise, pulse
 from mde.errors import ConfigError
 from mde.geometry import unproject
 from tests.data.contract import DataModuleContract
@@ -252,8 +251,8 @@ def test_culling_changes_nothing(world: str, seed: int, monkeypatch: pytest.Monk
     def all_tiles(tiles: raycast._Tiles, corners: np.ndarray, camera: Camera) -> np.ndarray:
         return np.ones((len(corners), tiles.rows * tiles.columns), np.bool_)
 
-    monkeypatch.setattr(raycast_light, "_behind_lamp", everything)
-    monkeypatch.setattr(raycast_light, "_under_sun", everything)
+    monkeypatch.setattr(light, "_behind_lamp", everything)
+    monkeypatch.setattr(light, "_under_sun", everything)
     monkeypatch.setattr(raycast._Tiles, "touched", all_tiles)
     for fast, slow in zip(culled, render(scene, camera, 40, 56), strict=True):
         assert np.array_equal(fast, slow)
@@ -321,7 +320,7 @@ def test_street_sees_far_and_sky() -> None:
 
 _DIGESTS = """
 import hashlib, numpy as np
-from mde.data.raycast import render
+from mde.data.worlds.raycast import render
 from mde.data.worlds import make_scene
 digests = []
 for world in ("rooms", "street"):
@@ -421,13 +420,13 @@ def test_wrong_scenes_are_refused() -> None:
 
 
 def _run(make: object, count: int = 8, processes: int = 3) -> None:
-    render_pool.fill_in_parallel(make, count, "test", processes)  # type: ignore[arg-type]
+    pool.fill_in_parallel(make, count, "test", processes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("trouble", ["none", "dies", "hangs", "raises"])
 def test_every_item_is_made_whatever_happens_to_the_helpers(trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render_pool, "_PATIENCE", 0.3)
-    parent, out = os.getpid(), render_pool.shared_array((8,), np.int64)
+    monkeypatch.setattr(pool, "_PATIENCE", 0.3)
+    parent, out = os.getpid(), pool.shared_array((8,), np.int64)
 
     def make(index: int) -> None:
         if os.getpid() != parent and index == 4:
@@ -453,7 +452,7 @@ def test_an_error_of_the_work_is_raised_here() -> None:
 
 
 def test_a_daemon_works_alone() -> None:
-    out = render_pool.shared_array((6,), np.int64)
+    out = pool.shared_array((6,), np.int64)
 
     def make(index: int) -> None:
         out[index] = os.getpid()

@@ -85,8 +85,8 @@ class Rendered:
     def __call__(
         self, index: int, height: int, width: int, intrinsics: NDArray[np.float32] | None = None
     ) -> SourceFrame:
-        from mde.data.raycast import render
         from mde.data.worlds import make_scene
+        from mde.data.worlds.raycast import render
 
         rng = np.random.default_rng(np.random.SeedSequence((self.seed, index)))
         scene, camera = make_scene(self.world, rng, height, width)
