@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mde.data.io import DEPTH_SUFFIXES, IMAGE_SUFFIXES
+from mde.data.formats import DEPTH_SUFFIXES, IMAGE_SUFFIXES
 from mde.errors import ConfigError, DataFormatError, DatasetNotFoundError
 
-__all__ = ["SPLITS", "Frame", "find_frames", "read_list", "refuse_leaks", "split_blocks"]
+__all__ = ["SPLITS", "Frame", "find_frames", "listed", "read_list", "refuse_leaks", "split_blocks"]
 
 SPLITS = ("train", "val", "test")
 _IMAGE_WORDS = ("rgb", "color", "colors", "colour", "image", "images", "img")
@@ -54,7 +54,7 @@ def find_frames(root: str | Path) -> list[Frame]:
         folders.sort()
         for name in sorted(names):
             path = Path(folder, name)
-            role, key = _role_and_key(path.relative_to(root))
+            role, key = role_and_key(path.relative_to(root))
             if role and path.suffix.lower() in (IMAGE_SUFFIXES if role == "image" else DEPTH_SUFFIXES):
                 if key in found[role]:
                     what = f"two files for the {role} of {key}: {found[role][key]} and {path}"
@@ -63,7 +63,7 @@ def find_frames(root: str | Path) -> list[Frame]:
     images, depths = found["image"], found["depth"]
     lonely = [images[k] for k in images.keys() - depths.keys()] + [depths[k] for k in depths.keys() - images.keys()]
     if lonely or not images:
-        what = _listed("files without a partner", lonely) if lonely else "no image with a depth map of the same name"
+        what = listed("files without a partner", lonely) if lonely else "no image with a depth map of the same name"
         hint = "name pairs rgb/NAME.jpg and depth/NAME.png, or list them in train.txt and val.txt as 'image depth'"
         raise DataFormatError(what, where=root, next_action=hint)
     return [Frame(key, images[key], depths[key]) for key in sorted(images, key=_natural)]
@@ -96,7 +96,7 @@ def read_list(path: str | Path) -> list[Frame]:
         frames.append(Frame(name, str(path.parent / image), str(path.parent / depth), focal_px))
     missing = [file for frame in frames for file in (frame.image, frame.depth) if not os.path.isfile(file)]
     if missing or not frames:
-        what = _listed("files are missing", missing) if missing else "the list names no frames"
+        what = listed("files are missing", missing) if missing else "the list names no frames"
         raise DataFormatError(what, where=path, next_action="paths are relative to the folder of the list")
     return frames
 
@@ -128,7 +128,7 @@ def split_blocks(
     }
 
 
-def _role_and_key(path: Path) -> tuple[str | None, str]:
+def role_and_key(path: Path) -> tuple[str | None, str]:
     """What a file is ("image", "depth" or None) and the name that it shares with its partner."""
     words = {**dict.fromkeys(_IMAGE_WORDS, "image"), **dict.fromkeys(_DEPTH_WORDS, "depth")}
     stem = path.stem
@@ -145,7 +145,8 @@ def _natural(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
-def _listed(what: str, items: Sequence[str], count: int = 10) -> str:
+def listed(what: str, items: Sequence[str], count: int = 10) -> str:
+    """The number of the items and the first of them, for an error."""
     more = f" and {len(items) - count} more" if len(items) > count else ""
     return f"{len(items)} {what}: {', '.join(sorted(items, key=_natural)[:count])}{more}"
 
@@ -156,5 +157,5 @@ def refuse_leaks(parts: dict[str, list[Frame]]) -> None:
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         both = ids[first] & ids[second]
         if both and parts[first] is not parts[second]:
-            what = _listed(f"frames are in {first} and in {second}", sorted(both))
+            what = listed(f"frames are in {first} and in {second}", sorted(both))
             raise DataFormatError(what, next_action="a frame may be in one split only")

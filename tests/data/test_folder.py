@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mde.data.base import DepthDataModule
+from mde.data.encodings import ENCODINGS
 from mde.data.folder import CameraModel, RGBDFolderDataModule, RGBDFolderDataset
 from mde.data.io import DepthEncoding
+from mde.data.io import write_depth as write_encoded
 from mde.data.pairing import Frame, find_frames, read_list, split_blocks
 from mde.data.transforms import EvalTransform
 from mde.errors import ConfigError, DataFormatError, DatasetNotFoundError
@@ -229,6 +231,66 @@ def test_settings_of_the_base_are_checked(tmp_path: Path) -> None:
     for wrong in ({"batch_size": 0}, {"depth_range": (5.0, 1.0)}, {"depth_scale": -1.0}, {"protocol": "kinnect"}):
         with pytest.raises(ConfigError):
             module(tmp_path, **wrong)
+
+
+# ------------------------------------------------------------------------------------------------------------ encodings
+
+
+def encoded_folder(root: Path, name: str) -> Path:
+    """Five frames in a named encoding."""
+    suffix = ".pgm" if name == "nyu_raw_kinect" else ".png"
+    for split, number in (("train", 0), ("train", 1), ("train", 2), ("val", 3), ("val", 4)):
+        image, depth = fake_frame(number, (36, 48))
+        write_image(root / split / "rgb" / f"{number}.png", image)
+        write_encoded(root / split / "depth" / f"{number}{suffix}", depth, name)
+    return root
+
+
+@pytest.mark.parametrize("name", ["carla", "virtual_kitti", "tartanair_v2", "sun_rgbd", "synthia", "nyu_raw_kinect"])
+def test_encodings_by_name(tmp_path: Path, name: str) -> None:
+    data = module(encoded_folder(tmp_path, name), depth_scale="auto", encoding=name)
+    truth = fake_frame(0, (36, 48))[1]
+    raw = data.dataset("train").read(0)
+    assert np.array_equal(raw.valid, truth > 0)
+    assert np.abs(raw.depth - truth).max() < 0.05
+    assert data.facts() == {"layout": "folder/rgbd", "split": "folders", "encoding": str(ENCODINGS[name])}
+
+
+@pytest.mark.parametrize("name", ["carla", "tartanair_v2", "sun_rgbd", "synthia", "nyu_raw_kinect"])
+def test_packed_files_are_recognised(tmp_path: Path, name: str) -> None:
+    """Left to itself the folder takes the right encoding; a scale alone is refused or warned about."""
+    root = encoded_folder(tmp_path, name)
+    with pytest.warns(UserWarning, match=f"taking {name} .*looks like"):
+        raw = module(root, depth_scale="auto").dataset("train").read(0)
+    assert np.abs(raw.depth - fake_frame(0, (36, 48))[1]).max() < 0.05
+    if name in ("carla", "tartanair_v2"):
+        with pytest.raises(DataFormatError, match=f"set encoding: {name}"):
+            module(root, depth_scale=0.001).setup("fit")
+    elif name != "synthia":
+        scale = 0.0001  # leaves some of the wrong numbers in range
+        with pytest.warns(UserWarning, match=rf"set data\.encoding: {name}"):
+            module(root, depth_scale=scale, depth_range=(0.01, 100.0)).setup("fit")
+
+
+def test_names_and_numbers_exclude_each_other(tmp_path: Path) -> None:
+    for numbers in ({"depth_scale": 0.01}, {"depth_kind": "ray"}, {"depth_invalid": [1.0]}):
+        with pytest.raises(ConfigError, match=r"encoding=carla and .* are both given"):
+            module(tmp_path, **{"depth_scale": "auto", "encoding": "carla", **numbers})
+    with pytest.raises(ConfigError, match="nearest: carla"):
+        module(tmp_path, depth_scale="auto", encoding="calra")
+    with pytest.raises(ConfigError, match="scale of its own"):
+        module(tmp_path, depth_scale="auto", encoding="unrealstereo4k")
+    root = encoded_folder(tmp_path / "mm", "millimetres")
+    with pytest.raises(ConfigError, match=r"encoding=metres the median depth is .*from the numbers: 0\.001"):
+        module(root, depth_scale="auto", encoding="metres").setup("fit")
+
+
+def test_facts_say_what_was_found(tmp_path: Path) -> None:
+    root = write_rgbd_folder(tmp_path, {"train": 2, "val": 1}, lists=True)
+    assert module(root).facts() == {"layout": "folder/rgbd", "split": "lists", "encoding": "z, 0.001 m per unit"}
+    with pytest.warns(UserWarning, match="taking 0.001"):
+        facts = module(root, depth_scale="auto", split="folders").facts()
+    assert facts == {"layout": "folder/rgbd", "split": "folders", "encoding": "millimetres (z, 0.001 m per unit)"}
 
 
 def test_real_kinect_frames() -> None:
