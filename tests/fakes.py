@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from mde.data.nyu import FILE_NAME, NYU_FRAMES
+from mde.data.writers import SourceFrame
+from mde.data.writers.nyu import write_mat
 
 
 def fake_frame(index: int, size: tuple[int, int] = (24, 32)) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -67,24 +68,14 @@ def write_rgbd_folder(
 
 
 def write_nyu_labeled(root: Path, size: tuple[int, int] = (12, 16), rows: Sequence[int] | None = None) -> Path:
-    """``nyu_depth_v2_labeled.mat`` with all 1449 rows in MATLAB's reversed axes, three rows to a scene.
+    """``nyu_depth_v2_labeled.mat`` with all 1449 rows, three to a scene.
 
     Only `rows` (default: all) get content of their own; the others are black at 2 m, and take no space on disk.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    height, width = size
-    with h5py.File(root / FILE_NAME, "w") as file:
-        flat = {"chunks": (1, width, height), "shape": (NYU_FRAMES, width, height)}
-        images = file.create_dataset("images", (NYU_FRAMES, 3, width, height), np.uint8, chunks=(1, 3, width, height))
-        filled = file.create_dataset("depths", dtype=np.float32, fillvalue=2.0, **flat)
-        raw = file.create_dataset("rawDepths", dtype=np.float32, fillvalue=2.0, **flat)
-        for row in range(NYU_FRAMES) if rows is None else rows:
-            image, depth = fake_frame(row, size)
-            images[row], raw[row] = image.transpose(2, 1, 0), depth.T
-            filled[row] = np.where(depth > 0, depth, 1.5).T
-        refs = file.create_dataset("scenes", (1, NYU_FRAMES), h5py.ref_dtype)
-        names = file.create_group("#refs#")
-        for start in range(0, NYU_FRAMES, 3):
-            codes = np.array([[ord(c)] for c in f"kitchen_{start // 6:04d}{'ab'[start // 3 % 2]}"], np.uint16)
-            refs[0, start : start + 3] = names.create_dataset(f"s{start}", data=codes).ref
+    unknown = np.full((3, 3), np.nan, np.float32)
+    frames = {
+        row: SourceFrame(*fake_frame(row, size), unknown) for row in (range(NYU_FRAMES) if rows is None else rows)
+    }
+    scenes = [f"kitchen_{row // 6:04d}{'ab'[row // 3 % 2]}" for row in range(NYU_FRAMES)]
+    write_mat(root / FILE_NAME, frames, scenes, size)
     return root / FILE_NAME

@@ -8,10 +8,13 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from scipy.io import loadmat, savemat
 
 from mde.data.base import DepthDataModule
 from mde.data.nyu import NYU_FRAMES, NYUDepthV2DataModule, NYUDepthV2Dataset, official_test_rows, split_rows
 from mde.data.transforms import EvalTransform
+from mde.data.writers import mark, smooth
+from mde.data.writers.nyu import write_labeled
 from mde.errors import ConfigError, DataFormatError, DatasetNotFoundError
 from tests.data.contract import DataModuleContract
 from tests.fakes import fake_frame, write_nyu_labeled
@@ -41,7 +44,7 @@ def test_frame_is_turned_from_matlab_order(mat: Path) -> None:
         raw = dataset.read(1)
         image, truth = fake_frame(1448, (12, 16))
         assert np.array_equal(raw.image, image)
-        assert np.array_equal(raw.depth, truth if depth == "raw" else np.where(truth > 0, truth, 1.5))
+        assert np.array_equal(raw.depth[truth > 0], truth[truth > 0])
         assert raw.valid.all() == (depth == "filled")
         assert raw.id == "nyu_01448"
         assert raw.intrinsics[0, 0] == pytest.approx(518.8579 * 16 / 640)
@@ -97,9 +100,47 @@ def test_protocol_follows_the_depth(mat: Path) -> None:
         NYUDepthV2DataModule(str(mat), depth="inpainted")  # type: ignore[arg-type]
 
 
+def test_made_sets_and_splits_mat(tmp_path: Path, mat: Path) -> None:
+    def module(folder: Path, **settings: Any) -> NYUDepthV2DataModule:
+        return NYUDepthV2DataModule(str(folder), image_size=(12, 16), **settings)
+
+    write_labeled(tmp_path, 16, smooth, (12, 16))
+    stored = loadmat(tmp_path / "splits.mat")
+    assert stored["trainNdxs"].ravel().tolist() == list(range(1, 19))  # counted from 1
+    assert stored["testNdxs"].ravel().tolist() == [19, 20]
+    with pytest.warns(UserWarning, match="2 test frames instead of 654"):
+        dataset = module(tmp_path).dataset("test")
+    assert dataset.frame_id(0) == "nyu_00018"
+    mark(tmp_path, "nyu/labeled", {})
+    parts = {split: len(module(tmp_path, split="paper3").dataset(split)) for split in ("train", "val", "test")}
+    assert parts == {"train": 14, "val": 3, "test": 3}  # 20 frames as 1000 / 224 / 225
+    own = tmp_path / "real"
+    own.mkdir()
+    (own / mat.name).symlink_to(mat)
+    assert len(module(own).dataset("test")) == 654
+    frames = np.arange(1, NYU_FRAMES + 1)
+    savemat(own / "splits.mat", {"trainNdxs": frames[:795], "testNdxs": frames[795:]})
+    with pytest.raises(DataFormatError, match="not the authors' test frames"):
+        module(own).dataset("test")
+    official = np.array(official_test_rows()) + 1
+    savemat(own / "splits.mat", {"trainNdxs": np.setdiff1d(frames, official), "testNdxs": official})
+    assert module(own).dataset("test").frame_id(2) == "nyu_00008"
+    (own / "splits.mat").write_bytes(b"cut")
+    with pytest.raises(DataFormatError, match="no splits of NYU"):
+        module(own).dataset("test")
+
+
+def test_one_room_cannot_be_split() -> None:
+    with pytest.raises(DataFormatError, match=r"of 1 scene.*val_on_test"):
+        split_rows("val", "official", ["attic_0001a", "attic_0001b", "bath_0002"], test_rows=[2])
+
+
 def test_missing_broken_and_foreign_files(tmp_path: Path, mat: Path) -> None:
-    with pytest.raises(DatasetNotFoundError, match=r"nyu_depth_v2_labeled\.mat.*2\.8 GB.*cs\.nyu\.edu"):
+    help_ = r"nyu_depth_v2_labeled\.mat.*2\.8 GB.*cs\.nyu\.edu"
+    with pytest.raises(DataFormatError, match=f"none of the known layouts.*{help_}"):
         NYUDepthV2DataModule(str(tmp_path)).setup("fit")
+    with pytest.raises(DatasetNotFoundError, match=help_):
+        NYUDepthV2DataModule(str(tmp_path / "nowhere")).setup("fit")
     cut = tmp_path / "nyu_depth_v2_labeled.mat"
     cut.write_bytes(mat.read_bytes()[:100_000])
     with pytest.raises(DataFormatError, match="truncated file"):
