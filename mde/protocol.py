@@ -75,6 +75,7 @@ CROPS: dict[str, Callable[[int, int], Window]] = {
     # Garg et al. 2016 and Eigen et al. 2014 on KITTI, fractions as in monodepth (evaluate_kitti.py), of the full image
     "kitti_garg": _GARG,
     "kitti_eigen": _fraction_crop(0.3324324, 0.91351351, 0.0359477, 0.96405229),
+    "kitti_kb": _kb_crop(lambda h, w: (0, h, 0, w)),
     # the same fractions of the 352x1216 crop: AdaBins, ZoeDepth (data_mono.py) and Marigold; some rows differ
     "kitti_garg_kb": _kb_crop(_GARG),
 }
@@ -261,8 +262,14 @@ PROTOCOLS: dict[str, EvalProtocol] = {
         EvalProtocol(name="kitti_eigen_garg_80", max_depth=80.0, crop="kitti_garg", ground_truth="official"),
         EvalProtocol(name="kitti_eigen_garg_80_kb", max_depth=80.0, crop="kitti_garg_kb", ground_truth="official"),
         EvalProtocol(name="kitti_eigen_garg_50", max_depth=50.0, crop="kitti_garg", ground_truth="official"),
+        EvalProtocol(name="kitti_eigen_garg_80_velodyne", max_depth=80.0, crop="kitti_garg", ground_truth="velodyne"),
         EvalProtocol(name="kitti_eigen_80", max_depth=80.0, crop="kitti_eigen", ground_truth="velodyne"),
+        # the benchmark counts every measured pixel; its files hold less than 256 m
+        EvalProtocol(name="kitti_official", max_depth=256.0, ground_truth="official"),
         EvalProtocol(name="kinect", min_depth=1e-3, max_depth=10.0, ground_truth="raw"),
+        EvalProtocol(name="synthia_80", max_depth=80.0, ground_truth="rendered"),
+        EvalProtocol(name="unreal_80", max_depth=80.0, ground_truth="rendered"),
+        EvalProtocol(name="unreal_20", max_depth=20.0, ground_truth="rendered"),
     )
 }
 

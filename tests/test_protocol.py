@@ -18,6 +18,17 @@ def test_fingerprints_are_pinned() -> None:
     # a result file of an earlier version must stay comparable: change these only when the protocol itself changes
     assert get_protocol("nyu_eigen").fingerprint == "d01ba267eede"
     assert get_protocol("kitti_eigen_garg_80").fingerprint == "93de60a89fdd"
+    assert get_protocol("kitti_eigen_garg_80_velodyne").fingerprint == "365b85b50b4e"
+    assert get_protocol("kitti_official").fingerprint == "06b9930db71e"
+
+
+def test_rendered_data_is_scored_to_the_end_of_its_range() -> None:
+    ends = {"synthia_80": 80.0, "unreal_80": 80.0, "unreal_20": 20.0}
+    found = {name: get_protocol(name) for name in ends}
+    assert {name: p.max_depth for name, p in found.items()} == ends
+    assert {(p.crop, p.ground_truth, p.min_depth) for p in found.values()} == {("none", "rendered", 1e-3)}
+    # one scale for all rendered streets: their results may stand in one table
+    require_same(found["synthia_80"], get_protocol("street"))
 
 
 def test_fingerprint_depends_on_every_setting_but_the_name() -> None:
@@ -87,6 +98,7 @@ def test_kitti_crops_of_every_recording_date() -> None:
         top, left = date["kb_top"], date["kb_left"]
         expected = (top + 143, top + 349, left + 43, left + 1172)
         assert CROPS["kitti_garg_kb"](date["height"], date["width"]) == expected
+        assert CROPS["kitti_kb"](date["height"], date["width"]) == (top, top + 352, left, left + 1216)
 
 
 def test_nyu_crops_are_bound_to_their_size() -> None:
