@@ -1,0 +1,12 @@
+"""Checks a data set as a suspicious expert would: files, pairing, units, geometry, leaks; ``mde doctor DIR``.
+
+`examine` looks at a folder and returns an `Examination`: findings, each with all frames or files that it is about, and
+what was measured. `docs/doctor.md` says what each finding means. Nothing is changed on disk.
+"""
+
+from mde.doctor.examination import Examination, examine
+from mde.doctor.findings import CHECKS, Finding
+from mde.doctor.page import write_page
+from mde.doctor.record import to_dict, write_json
+
+__all__ = ["CHECKS", "Examination", "Finding", "examine", "to_dict", "write_json", "write_page"]
