@@ -10,6 +10,8 @@ import pytest
 
 from mde.cli import main
 from mde.cli.experiments import names
+from mde.data.layouts import get_layout
+from mde.data.writers import mark, smooth
 from tests.fakes import write_nyu_labeled, write_rgbd_folder
 
 SMALL = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1")
@@ -27,9 +29,32 @@ def densenet(folder: Path) -> list[str]:
     return [*nyu(folder), f"{ENCODER}.weights", "null", f"{ENCODER}.name", "densenet121"]
 
 
+def made(layout: str) -> Callable[[Path], list[str]]:
+    """A densenet on what ``mde make-data`` writes for a layout, at its true size."""
+
+    def needs(folder: Path) -> list[str]:
+        get_layout(layout).load_writer()(folder, 4, smooth)
+        mark(folder, layout, {})
+        words = ["--data.root", str(folder), "--data.image_size", "[64, 64]", "--data.batch_size", "2"]
+        return [*words, f"{ENCODER}.weights", "null", f"{ENCODER}.name", "densenet121"]
+
+    return needs
+
+
 def folder_of_frames(folder: Path) -> list[str]:
     write_rgbd_folder(folder, {"train": 10, "val": 2, "test": 2}, size=(48, 64))
     return ["--data.root", str(folder), "--data.image_size", "[48, 64]"]
+
+
+def small(layout: str, size: tuple[int, int] = (64, 96)) -> Callable[[Path], list[str]]:
+    """A small copy of a layout as ``mde make-data`` writes it."""
+
+    def needs(folder: Path) -> list[str]:
+        get_layout(layout).load_writer()(folder, 10, smooth, size)
+        mark(folder, layout, {})
+        return ["--data.root", str(folder), "--data.image_size", "[64, 96]", "--trainer.limit_test_batches", "1"]
+
+    return needs
 
 
 def rendered(_: Path) -> list[str]:
@@ -38,10 +63,17 @@ def rendered(_: Path) -> list[str]:
 
 NEEDS: dict[str, Callable[[Path], list[str]]] = {
     "folder/densedepth": folder_of_frames,
+    "kitti/densedepth": made("kitti/raw"),
+    "kitti/densedepth_velodyne": made("kitti/raw"),
     "nyu/densedepth": densenet,
+    "nyu/densedepth_50k": made("nyu/densedepth"),
+    "nyu/densedepth_bts": made("nyu/bts"),
     "nyu/densedepth_paper3": densenet,
     "nyu/unet": nyu,
     "quickstart": rendered,
+    "synthia/densedepth": small("synthia/rand_cityscapes"),
+    "unreal/densedepth": small("unreal/paper1"),
+    "unreal/densedepth_80": small("unreal/tartanair"),
 }
 
 

@@ -33,8 +33,24 @@ PUBLIC = {
         DepthMetrics SSIMMetric depth_errors
     """,
     "mde.data": """
-        DepthDataModule DepthDataset NYUDepthV2DataModule NYUDepthV2Dataset ProceduralDataModule ProceduralDataset
-        RGBDFolderDataModule RGBDFolderDataset RawSample
+        DepthDataModule DepthDataset KITTIDataModule KITTIDataset KITTISelectionDataModule NYUDepthV2DataModule
+        NYUDepthV2Dataset ProceduralDataModule ProceduralDataset RGBDFolderDataModule RGBDFolderDataset RawSample
+        SYNTHIADataModule SYNTHIADataset ShardedDataModule UnrealDataModule UnrealDataset
+    """,
+    "mde.data.kitti": """
+        KITTIDataModule eigen_frames
+    """,
+    "mde.data.io": """
+        DepthEncoding read_depth read_image write_depth write_image
+    """,
+    "mde.data.encodings": """
+        ENCODINGS DepthEncoding get_encoding
+    """,
+    "mde.data.layouts": """
+        Layout get_layout layouts recognise
+    """,
+    "mde.crf": """
+        DenseCRF
     """,
     "mde.models": """
         BilinearUpsample Cyclic Decoder DeepLabSID DenseDepth DenseDepthDecoder DepthModule Encoder OneCycle PolyDecay

@@ -25,7 +25,7 @@ def run(words: Sequence[str]) -> int:
     options = _parser().parse_args(list(words))
     if options.chunk_mb < 1 or options.workers < 0:
         raise ConfigError("--chunk-mb must be at least 1 and --workers at least 0")
-    from mde.data.shard_writer import estimated_bytes, write_shards
+    from mde.data.shards.writer import estimated_bytes, write_shards
 
     data = _data_module(options.dir, options.layout, _settings(options.set))
     out = Path(options.out)

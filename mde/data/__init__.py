@@ -9,12 +9,20 @@ if TYPE_CHECKING:
     from mde.data.base import DepthDataModule
     from mde.data.dataset import DepthDataset, RawSample
     from mde.data.folder import RGBDFolderDataModule, RGBDFolderDataset
+    from mde.data.kitti import KITTIDataModule, KITTIDataset, KITTISelectionDataModule
     from mde.data.nyu import NYUDepthV2DataModule, NYUDepthV2Dataset
     from mde.data.procedural import ProceduralDataModule, ProceduralDataset
+    from mde.data.shards import ShardedDataModule, ShardedDataset
+    from mde.data.shards.writer import write_shards
+    from mde.data.synthia import SYNTHIADataModule, SYNTHIADataset
+    from mde.data.unreal import UnrealDataModule, UnrealDataset
 
 __all__ = [
     "DepthDataModule",
     "DepthDataset",
+    "KITTIDataModule",
+    "KITTIDataset",
+    "KITTISelectionDataModule",
     "NYUDepthV2DataModule",
     "NYUDepthV2Dataset",
     "ProceduralDataModule",
@@ -22,12 +30,22 @@ __all__ = [
     "RGBDFolderDataModule",
     "RGBDFolderDataset",
     "RawSample",
+    "SYNTHIADataModule",
+    "SYNTHIADataset",
+    "ShardedDataModule",
+    "ShardedDataset",
+    "UnrealDataModule",
+    "UnrealDataset",
+    "write_shards",
 ]
 
 # reading a depth map must not cost the seconds that importing Lightning takes
 _HOMES = {
     "DepthDataModule": "base",
     "DepthDataset": "dataset",
+    "KITTIDataModule": "kitti",
+    "KITTIDataset": "kitti",
+    "KITTISelectionDataModule": "kitti",
     "NYUDepthV2DataModule": "nyu",
     "NYUDepthV2Dataset": "nyu",
     "ProceduralDataModule": "procedural",
@@ -35,6 +53,13 @@ _HOMES = {
     "RGBDFolderDataModule": "folder",
     "RGBDFolderDataset": "folder",
     "RawSample": "dataset",
+    "SYNTHIADataModule": "synthia",
+    "SYNTHIADataset": "synthia",
+    "ShardedDataModule": "shards",
+    "ShardedDataset": "shards",
+    "UnrealDataModule": "unreal",
+    "UnrealDataset": "unreal",
+    "write_shards": "shards.writer",
 }
 
 

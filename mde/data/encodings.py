@@ -1,6 +1,6 @@
 """What the numbers of a depth file mean: the encodings in use, by name, and the way to metres and back.
 
-An encoding says how the channels of a pixel hold a number (`mde.data.packings`), its scale, its kind (z, ray or
+An encoding says how the channels of a pixel hold a number (`mde.data.formats.packings`), its scale, its kind (z, ray or
 disparity), and what means "not measured". The table of named encodings is `ENCODINGS`.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mde.data.packings import PACKINGS
+from mde.data.formats.packings import PACKINGS
 from mde.errors import ConfigError, nearest
 from mde.geometry import ray_to_z
 
@@ -37,7 +37,7 @@ class DepthEncoding:
         invalid: values of the file that mean "not measured", besides 0, negative numbers, NaN and infinity. The default
             is that of a saturated 16-bit map, which marks missing pixels in 7-Scenes and the sky in Virtual KITTI.
         far: metres, of the kind in the file; from here on nothing was measured: sky, or the end of a renderer's range.
-        packing: how channels hold one number per pixel, a name of `mde.data.packings.PACKINGS`.
+        packing: how channels hold one number per pixel, a name of `mde.data.formats.packings.PACKINGS`.
         files: suffixes of the files that have it, the usual one first; empty for all.
         dtypes: of the pixels in such files, the usual one first; empty for all.
         pfm_from_top: its PFM files begin with the top row; the format wants the bottom row first.

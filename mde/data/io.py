@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from mde.data.encodings import DepthEncoding, Metres, get_encoding, masked_depth
 from mde.data.formats import DEPTH_SUFFIXES, IMAGE_SUFFIXES, decode_picture, decode_pixels, encode_pixels, read_bytes
-from mde.data.guess import describe, propose_encoding, propose_scale, recognise_packing
-from mde.data.packings import PACKINGS
+from mde.data.formats.guess import describe, propose_encoding, propose_scale, recognise_packing
+from mde.data.formats.packings import PACKINGS
 from mde.errors import DataFormatError
 
 __all__ = [

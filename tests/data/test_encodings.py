@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mde.data.encodings import ENCODINGS, DepthEncoding, get_encoding
+from mde.data.formats.packings import PACKINGS
 from mde.data.io import propose_encoding, propose_scale, read_array, read_depth, read_pixels, write_depth
-from mde.data.packings import PACKINGS
 from mde.errors import ConfigError, DataFormatError
 
 CAMERA = np.array([[30, 0, 15.5], [0, 30, 11.5], [0, 0, 1]], np.float32)

@@ -25,9 +25,9 @@ from mde.data.dataset import DepthDataset, RawSample
 from mde.data.encodings import DepthEncoding
 from mde.data.io import read_image, write_depth, write_image
 from mde.data.layouts import get_layout
-from mde.data.shard_items import decode_frame, decode_id, encode_frame
-from mde.data.shard_writer import estimated_bytes, write_shards
 from mde.data.shards import ShardedDataModule
+from mde.data.shards.items import decode_frame, decode_id, encode_frame
+from mde.data.shards.writer import estimated_bytes, write_shards
 from mde.data.writers import smooth
 from mde.errors import ConfigError, DataFormatError, DatasetNotFoundError
 from mde.types import Batch

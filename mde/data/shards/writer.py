@@ -16,8 +16,8 @@ from mde import __version__
 from mde.data.base import DepthDataModule
 from mde.data.dataset import DepthDataset
 from mde.data.pairing import SPLITS
-from mde.data.shard_items import Item, encode_frame
 from mde.data.shards import ABOUT, FORMAT, UNFINISHED, Chunks, litdata_streaming
+from mde.data.shards.items import Item, encode_frame
 from mde.errors import ConfigError, DataFormatError
 
 __all__ = ["CHUNK_BYTES", "Progress", "estimated_bytes", "write_shards"]

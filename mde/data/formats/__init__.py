@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mde.data.exr import decode_exr, write_exr
+from mde.data.formats.exr import decode_exr, write_exr
 from mde.errors import DataFormatError
 
 __all__ = ["DEPTH_SUFFIXES", "IMAGE_SUFFIXES", "decode_picture", "decode_pixels", "encode_pixels", "read_bytes"]

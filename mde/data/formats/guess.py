@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mde.data.encodings import ENCODINGS, DepthEncoding
-from mde.data.packings import PACKINGS, one_channel
+from mde.data.formats.packings import PACKINGS, one_channel
 from mde.errors import DataFormatError
 
 __all__ = ["describe", "propose_encoding", "propose_scale", "recognise_packing"]

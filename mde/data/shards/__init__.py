@@ -2,7 +2,7 @@
 
 The format is litdata's (github.com/Lightning-AI/litData): chunks of some 64 MB and an index. It is an extra of this
 library: ``pip install mde[shards]``. A sharded set is a folder, or the address of one (``s3://bucket/set``), with a
-folder of chunks for each split and one, ``about``, for what the source says of itself. See `mde.data.shard_writer`.
+folder of chunks for each split and one, ``about``, for what the source says of itself. See `mde.data.shards.writer`.
 
 litdata would stream chunks in an order of its own, which depends on the number of loader processes and ranks. Here its
 chunks are read by index instead, under this library's own sampler: the order comes from (seed, epoch) alone, the
@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader
 
 from mde.data.base import DepthDataModule
 from mde.data.dataset import DepthDataset, RawSample
-from mde.data.resume import ResumableLoader
-from mde.data.shard_items import Item, decode_frame, decode_id
+from mde.data.shards.items import Item, decode_frame, decode_id
+from mde.data.shards.resume import ResumableLoader
 from mde.data.transforms import SampleTransform
 from mde.errors import ConfigError, DataFormatError, DatasetNotFoundError, MdeError
 from mde.protocol import EvalProtocol
