@@ -162,7 +162,7 @@ class Throughput(Callback):
 
 def _facts(trainer: Trainer) -> dict[str, Any]:
     datamodule = trainer.datamodule  # type: ignore[attr-defined]
-    return datamodule.facts() if isinstance(datamodule, DepthDataModule) else {}
+    return datamodule.record() if isinstance(datamodule, DepthDataModule) else {}
 
 
 def _floats(metrics: DepthMetrics) -> dict[str, float]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sized
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
 import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler, default_collate
+from torch.utils.data import DataLoader, DistributedSampler
 
 from mde.data.dataset import DepthDataset, RawSample
+from mde.data.loading import collate, depth_loader
+from mde.data.prepare.manifest import fingerprint_of
 from mde.data.transforms import SampleTransform, make_transform
+from mde.data.writers.source import is_made
 from mde.errors import ConfigError, DataFormatError
 from mde.protocol import EvalProtocol, get_protocol
 from mde.rebuild import Rebuildable
@@ -24,7 +27,10 @@ from mde.types import Batch
 if TYPE_CHECKING:
     import albumentations as A
 
-__all__ = ["DepthDataModule", "DepthDataset", "RawSample", "SeededSampler"]
+__all__ = ["DepthDataModule", "DepthDataset", "RawSample", "SeededSampler", "collate"]
+
+_LOADING = frozenset({"augmentations", "batch_size", "eval_batch_size", "num_workers", "cache", "preload"})
+"""Settings that change no frame."""
 
 
 class SeededSampler(DistributedSampler[int]):
@@ -65,7 +71,12 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
         eval_batch_size: batch size in validation and test, default `batch_size`. It never changes a metric.
         num_workers: loader processes; -1 lets the command line choose for this machine (0 outside it).
         seed: of the order and the augmentation.
+        cache: a folder for decoded frames (`mde.data.cache`): written on first use, then read instead of the files.
+        infill: fill holes of the training depth (`mde.data.infill`), and those of the ground truth, too, only if the
+            protocol's ground truth is "infilled".
     """
+
+    root: str = ""  # where the files are; a data set without files has none
 
     def __init__(
         self,
@@ -78,6 +89,8 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
         eval_batch_size: int | None = None,
         num_workers: int = -1,
         seed: int = 0,
+        cache: str | None = None,
+        infill: Literal["none", "nearest", "levin"] = "none",
     ) -> None:
         super().__init__()
         if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
@@ -93,6 +106,9 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
         self.eval_batch_size = eval_batch_size or batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self.cache = cache
+        self.infill = infill
+        self._sources: dict[str, DepthDataset] = {}
         self._datasets: dict[str, DepthDataset] = {}
 
     @abstractmethod
@@ -104,23 +120,66 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
         """
 
     def dataset(self, split: str) -> DepthDataset:
-        """The data set of a split, made on first use."""
+        """The data set of a split, made on first use: with filled depth and from the cache, where asked for."""
         if split not in self._datasets:
-            self._datasets[split] = self.make_dataset(split)
+            source = self._sources[split] = self._filled(self.make_dataset(split), split)
+            self._datasets[split] = source if self.cache is None else self._cached(source, split, self.cache)
         return self._datasets[split]
+
+    def _filled(self, dataset: DepthDataset, split: str) -> DepthDataset:
+        if self._infill_of(split) == "none":
+            return dataset
+        from mde.data.infill import InfilledDataset  # scipy is not needed otherwise
+
+        folder = None if self.cache is None else Path(self.cache) / "infilled"
+        return InfilledDataset(dataset, self.infill, folder)
+
+    def _infill_of(self, split: str) -> str:
+        return self.infill if split == "train" or self.protocol.ground_truth == "infilled" else "none"
+
+    def _cached(self, dataset: DepthDataset, split: str, folder: str) -> DepthDataset:
+        from mde.data.cache import cached
+
+        name = f"{type(self).__name__.removesuffix('DataModule').lower()}-{split}"
+        at_most = self.image_size if split == "train" else None
+        return cached(dataset, folder, name=name, settings=self._frame_settings(dataset, split), at_most=at_most)
+
+    def _frame_settings(self, dataset: DepthDataset, split: str) -> dict[str, Any]:
+        """What the pixels of frames may depend on, besides files: every setting but those of loading."""
+        made = len(dataset) > 0 and not dataset.files(0)  # and then by the seed, and at the size, that was asked for
+        ignored = _LOADING if made else _LOADING | {"seed"}
+        given = {key: value for key, value in self._given_args.items() if key not in ignored}
+        kind = f"{type(self).__module__}.{type(self).__qualname__}"
+        return {**given, "class": kind, "split": split, "infill": self._infill_of(split)}
 
     def transform(self, split: str) -> SampleTransform:
         """What a data set of this split applies to its frames: augmentation in "train", only a resize in all others."""
         return make_transform(split, self.image_size, self.augmentations)
 
     def facts(self) -> dict[str, Any]:
-        """What a reader of the results must know of the data: layout, split, ground truth. Plain data, for files."""
+        """What a data set says of itself: layout, split, ground truth. Plain data; a subclass overrides it."""
         return {}
+
+    def record(self) -> dict[str, Any]:
+        """What results record of the data: its own `facts`, and what is the same for all.
+
+        "infill" names how holes were filled, "manifest" is the fingerprint that ``mde prepare`` gave the folder, and
+        "made" says that the frames were rendered by ``mde make-data``.
+        """
+        record = self.facts()
+        if self.infill != "none":
+            record["infill"] = self.infill
+        if self.root:
+            if (fingerprint := fingerprint_of(self.root)) is not None:
+                record["manifest"] = fingerprint
+            if is_made(self.root):
+                record["made"] = True
+        return record
 
     @property
     def in_memory(self) -> bool:
         """True when an item costs no decoding, so that loader processes would only add copies."""
-        return False
+        return self.cache is not None
 
     def train_median_depth(self, images: int = 200, pixels: int = 2000) -> float:
         """Median depth of the training set in metres: the best constant guess, the baseline of every result.
@@ -132,7 +191,8 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
         Raises:
             DataFormatError: no frame has a valid pixel, or a frame cannot be read.
         """
-        dataset = self.dataset("train")
+        self.dataset("train")
+        dataset = self._sources["train"]  # a cache may hold smaller frames, with another median
         values = []
         for index in np.linspace(0, len(dataset) - 1, min(images, len(dataset))).round().astype(int):
             raw = dataset.read(int(index)).checked()
@@ -177,7 +237,7 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
             # OpenCV would start a thread per core in every worker. Said here and not in the worker: changing the number
             # in a forked child waits for ever for the parent's threads, which the fork did not take along.
             cv2.setNumThreads(1)
-        return DataLoader(
+        return depth_loader(
             dataset,
             batch_size=batch_size,
             sampler=sampler,
@@ -185,36 +245,5 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
-            collate_fn=collate,
             generator=torch.Generator().manual_seed(self.seed),
         )
-
-
-def collate(items: list[Batch]) -> Batch:
-    """Stack items; ground truth of unequal native sizes is refused with a clear error.
-
-    Raises:
-        DataFormatError: the items have different sizes.
-    """
-    sizes = {tuple(item["depth"].shape[-2:]) for item in items}
-    if len(sizes) > 1:
-        raise DataFormatError(
-            f"frames of different sizes in one batch: {sorted(sizes)}",
-            where=", ".join(str(item["id"]) for item in items[:4]),
-            next_action="set data.eval_batch_size to 1",
-        )
-
-    def stack(values: list[Tensor]) -> Tensor:
-        # in a loader process this stacks straight into shared memory, where torch.stack would be copied there once more
-        return cast(Tensor, default_collate(values))
-
-    batch = Batch(
-        image=stack([item["image"] for item in items]),
-        depth=stack([item["depth"] for item in items]),
-        valid=stack([item["valid"] for item in items]),
-        intrinsics=stack([item["intrinsics"] for item in items]),
-        id=[str(item["id"]) for item in items],
-    )
-    if "labels" in items[0]:
-        batch["labels"] = stack([item["labels"] for item in items])
-    return batch

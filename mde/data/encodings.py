@@ -119,7 +119,9 @@ class DepthEncoding:
                 depth = np.multiply(raw, np.float32(self.scale), dtype=np.float32)
         if raw.dtype.kind == "f" or self.kind == "disparity":
             valid &= np.isfinite(depth) & (depth > 0)  # overflow and underflow of float32 included
-        depth = masked_depth(depth, valid, out=depth)
+        # unsigned numbers without a marker among them: what is unknown is 0 already
+        if raw.dtype.kind != "u" or self.kind == "disparity" or np.count_nonzero(raw > 0) != np.count_nonzero(valid):
+            depth = masked_depth(depth, valid, out=depth)
         return (_ray_to_z(depth, intrinsics) if self.kind == "ray" else depth), valid
 
     def from_metres(

@@ -155,7 +155,7 @@ class ProceduralDataModule(DepthDataModule):
 
     @property
     def in_memory(self) -> bool:
-        return self.preload
+        return self.preload or super().in_memory
 
     def facts(self) -> dict[str, Any]:
         return {"world": self.world, "scenes": dict(self.lengths), "seed": self.seed}
@@ -167,7 +167,7 @@ class ProceduralDataModule(DepthDataModule):
         dataset = ProceduralDataset(
             self.world, split, self.lengths[split], height, width, self.transform(split), self.seed
         )
-        if self.preload:
+        if self.preload and self.cache is None:
             dataset.preload()
         return dataset
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,7 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mde.data.dataset import RawSample
 from mde.data.io import masked_depth
+from mde.data.pixels import Pixels, StoredSample, interleaved, planes_of
 from mde.errors import ConfigError
 from mde.geometry import crop_intrinsics, flip_intrinsics, resize_intrinsics
 from mde.types import Batch
@@ -30,9 +33,16 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 if TYPE_CHECKING:
     import albumentations as A
 
-    from mde.data.dataset import RawSample
-
-__all__ = ["FOLLOWED", "EvalTransform", "SampleTransform", "TrainTransform", "default_augmentations", "make_transform"]
+__all__ = [
+    "FOLLOWED",
+    "EvalTransform",
+    "PixelTransform",
+    "SampleTransform",
+    "TrainTransform",
+    "default_augmentations",
+    "make_transform",
+    "resized_frame",
+]
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -49,7 +59,21 @@ class SampleTransform(Protocol):
     def __call__(self, sample: RawSample, rng_seed: int) -> Batch: ...
 
 
-class EvalTransform:
+class PixelTransform(ABC):
+    """A `SampleTransform` in two steps: what is done to the pixels as bytes, and the item of floats made of them.
+
+    A loader takes the first step alone and writes the floats straight into its batch.
+    """
+
+    @abstractmethod
+    def pixels(self, sample: RawSample, rng_seed: int) -> Pixels:
+        """The frame after resizing and augmentation; its arrays may be views of those of the sample."""
+
+    def __call__(self, sample: RawSample, rng_seed: int) -> Batch:
+        return self.pixels(sample, rng_seed).item()
+
+
+class EvalTransform(PixelTransform):
     """Resize the image to the network's input; depth and mask keep their native size. Nothing is random.
 
     Args:
@@ -62,16 +86,13 @@ class EvalTransform:
     def __init__(self, image_size: Size) -> None:
         self.image_size = _checked_size(image_size)
 
-    def __call__(self, sample: RawSample, rng_seed: int) -> Batch:
-        intrinsics = _resized(torch.from_numpy(sample.intrinsics.copy()), sample.image.shape[:2], self.image_size)
+    def pixels(self, sample: RawSample, rng_seed: int) -> Pixels:
         image = _resize_image(sample.image, self.image_size)
-        item = _item(image, masked_depth(sample.depth, sample.valid), intrinsics, sample.id)
-        if sample.labels is not None:
-            item["labels"] = torch.from_numpy(np.ascontiguousarray(sample.labels))[None]
-        return item
+        intrinsics = _resized(torch.from_numpy(sample.intrinsics.copy()), sample.image.shape[:2], self.image_size)
+        return _pixels(sample, planes_of(image), intrinsics, labels=sample.labels)
 
 
-class TrainTransform:
+class TrainTransform(PixelTransform):
     """Resize the whole frame to `image_size`, augment it, and keep the intrinsics exact through both.
 
     Args:
@@ -79,25 +100,36 @@ class TrainTransform:
             is followed by one more resize.
         augmentations: albumentations transforms, in order. Every transform of pixel values is allowed, and of those
             that move pixels the ones listed in `FOLLOWED`; ``Compose``, ``OneOf``, ``RandomOrder``, ``Sequential`` and
-            ``SomeOf`` may hold them. The objects are copied.
+            ``SomeOf`` may hold them. The objects are copied. None means those of `default_augmentations`, drawn and
+            applied without albumentations: the same pixels in less time.
 
     Raises:
         ConfigError: the size is not two positive integers, or an augmentation would break the contract of a batch.
     """
 
-    def __init__(self, image_size: Size, augmentations: Sequence[A.BasicTransform] = ()) -> None:
+    def __init__(self, image_size: Size, augmentations: Sequence[A.BasicTransform] | None = ()) -> None:
         self.image_size = _checked_size(image_size)
+        self._default = augmentations is None
         self._pipeline = _compose(augmentations) if augmentations else None
 
-    def __call__(self, sample: RawSample, rng_seed: int) -> Batch:
-        image = _resize_image(sample.image, self.image_size)
-        depth = _resize_depth(masked_depth(sample.depth, sample.valid), self.image_size)
-        intrinsics = _resized(torch.from_numpy(sample.intrinsics.copy()), sample.image.shape[:2], self.image_size)
+    def pixels(self, sample: RawSample, rng_seed: int) -> Pixels:
+        sample = _resized_frame(sample, self.image_size)
+        intrinsics = torch.from_numpy(sample.intrinsics.copy())
         if self._pipeline is not None:
-            image, depth, intrinsics = _augment(self._pipeline, image, depth, intrinsics, rng_seed, sample.id)
-            intrinsics = _resized(intrinsics, image.shape[:2], self.image_size)
-            image, depth = _resize_image(image, self.image_size), _resize_depth(depth, self.image_size)
-        return _item(image, depth, intrinsics, sample.id)
+            return self._augmented(sample, intrinsics, rng_seed)
+        planes = planes_of(sample.image)
+        if not self._default:
+            return _pixels(sample, planes, intrinsics)
+        mirrored, order = _draw(rng_seed)
+        intrinsics = flip_intrinsics(intrinsics, self.image_size[1]) if mirrored else intrinsics
+        return _pixels(sample, [planes[channel] for channel in order], intrinsics, mirrored=mirrored)
+
+    def _augmented(self, sample: RawSample, intrinsics: Tensor, rng_seed: int) -> Pixels:
+        image, depth = interleaved(sample.image), masked_depth(sample.depth, sample.valid)
+        image, depth, intrinsics = _augment(self._pipeline, image, depth, intrinsics, rng_seed, sample.id)
+        intrinsics = _resized(intrinsics, image.shape[:2], self.image_size)
+        image, depth = _resize_image(image, self.image_size), _resize_depth(depth, self.image_size)
+        return Pixels(planes_of(image), depth, depth > 0, intrinsics, sample.id)
 
 
 def make_transform(
@@ -106,7 +138,13 @@ def make_transform(
     """The transform of a split: of "train" with augmentation (None: the default ones), of all others without."""
     if split != "train":
         return EvalTransform(image_size)
-    return TrainTransform(image_size, default_augmentations() if augmentations is None else augmentations)
+    return TrainTransform(image_size, augmentations)
+
+
+def resized_frame(sample: RawSample, at_most: Size) -> RawSample:
+    """The frame as `TrainTransform` of this size begins with it; the frame itself, where that is not smaller."""
+    height, width = sample.depth.shape
+    return _resized_frame(sample, at_most) if at_most[0] * at_most[1] < height * width else sample
 
 
 def default_augmentations() -> list[A.BasicTransform]:
@@ -181,6 +219,17 @@ def _follow(intrinsics: Tensor, applied: Sequence[tuple[str, Params]], size: Siz
 
 
 # -------------------------------------------------------------------------------------------------------- augmentation
+
+
+def _draw(rng_seed: int) -> tuple[bool, list[int]]:
+    """Whether to mirror, and the order of the colours: what a pipeline of `default_augmentations` draws."""
+    generator = random.Random(rng_seed)
+    generator.random()  # by which a pipeline decides whether to run at all: always
+    mirrored = generator.random() < 0.5
+    order = [0, 1, 2]
+    if generator.random() < 0.5:
+        generator.shuffle(order)
+    return mirrored, order
 
 
 def _compose(augmentations: Sequence[A.BasicTransform]) -> A.Compose:
@@ -274,13 +323,30 @@ def _checked_size(image_size: Sequence[int]) -> Size:
     return int(image_size[0]), int(image_size[1])
 
 
+def _pixels(sample: RawSample, planes: Sequence[NDArray[np.uint8]], intrinsics: Tensor, **rest: Any) -> Pixels:
+    """These planes with the depth of the sample, in the form in which it is at hand."""
+    if isinstance(sample, StoredSample):
+        return Pixels(planes, sample.numbers, None, intrinsics, sample.id, step=sample.step, **rest)
+    return Pixels(planes, sample.depth, sample.valid, intrinsics, sample.id, **rest)
+
+
+def _resized_frame(sample: RawSample, size: Size) -> RawSample:
+    """The whole frame at another size, without labels; the frame itself where it has that size."""
+    before = sample.image.shape[:2]
+    if before == size:
+        return sample
+    depth = _resize_depth(masked_depth(sample.depth, sample.valid), size)
+    intrinsics = np.asarray(_resized(torch.from_numpy(sample.intrinsics.copy()), before, size).numpy())
+    return RawSample(_resize_image(sample.image, size), depth, depth > 0, intrinsics, sample.id)
+
+
 def _resize_image(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     if image.shape[:2] == size:
         return image
     shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
     # INTER_AREA averages all source pixels (no aliasing), but only when shrinking
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    out: NDArray[np.uint8] = cv2.resize(image, size[::-1], interpolation=interpolation)
+    out: NDArray[np.uint8] = cv2.resize(interleaved(image), size[::-1], interpolation=interpolation)
     return out
 
 
@@ -290,23 +356,3 @@ def _resize_depth(depth: NDArray[np.float32], size: Size) -> NDArray[np.float32]
     # plain INTER_NEAREST samples at pixel corners, half a source pixel off
     out: NDArray[np.float32] = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return out
-
-
-def _item(image: NDArray[np.uint8], depth: NDArray[np.float32], intrinsics: Tensor, name: str) -> Batch:
-    depth = np.ascontiguousarray(depth)
-    return Batch(
-        image=torch.from_numpy(_to_chw(image)),
-        depth=torch.from_numpy(depth)[None],
-        valid=torch.from_numpy(depth > 0)[None],
-        intrinsics=intrinsics,
-        id=name,  # type: ignore[typeddict-item]  # one id until `collate` makes the list
-    )
-
-
-def _to_chw(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """uint8 (H,W,3) in 0..255 to float32 (3,H,W) in [0,1]."""
-    planes = np.empty((3, *image.shape[:2]), np.float32)
-    # channel by channel: less than half the time of one strided conversion by torch or cv2.dnn.blobFromImage
-    for plane, channel in zip(planes, cv2.split(image), strict=True):
-        np.multiply(channel, np.float32(1 / 255), out=plane)
-    return planes

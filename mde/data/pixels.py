@@ -1,0 +1,235 @@
+"""A frame as bytes on its way into a batch, and the batches made of such frames.
+
+Floats are four times as large as the bytes they come from, so they are made late and once: straight into the batch
+tensor, whichever way the frame came (files, a store, another process).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mde.data.dataset import RawSample
+from mde.errors import DataFormatError
+from mde.types import Batch
+
+__all__ = [
+    "Arrays",
+    "Pixels",
+    "StoredSample",
+    "assemble",
+    "batch_of",
+    "fill",
+    "interleaved",
+    "planes_of",
+    "to_floats",
+    "unequal_sizes",
+]
+
+_LEVEL = np.float32(1 / 255)
+
+
+class Pixels(NamedTuple):
+    """One frame after resizing and augmentation, except for what is done while it is copied.
+
+    Attributes:
+        planes: red, green and blue of the result, uint8 (H,W) each.
+        depth: float32 (h,w), z-depth in metres; or uint16 (h,w), multiples of `step`.
+        valid: bool (h,w); what `depth` holds outside of it does not matter. None: `depth` is 0 wherever it is unknown.
+        intrinsics: float32 (3,3), of the result.
+        id: stable name.
+        mirrored: planes, depth and mask are still to be mirrored; `intrinsics` are already.
+        labels: uint8 (h,w), never mirrored.
+        step: metres per unit of a `depth` of integers.
+    """
+
+    planes: Sequence[NDArray[np.uint8]]
+    depth: NDArray[Any]
+    valid: NDArray[np.bool_] | None
+    intrinsics: Tensor
+    id: str
+    mirrored: bool = False
+    labels: NDArray[np.uint8] | None = None
+    step: np.float32 | None = None
+
+    def item(self) -> Batch:
+        """One item of a `Batch`, without the batch dimension."""
+        batch = assemble([self], 1)
+        item = Batch(
+            image=batch["image"][0],
+            depth=batch["depth"][0],
+            valid=batch["valid"][0],
+            intrinsics=batch["intrinsics"][0],
+            id=self.id,  # type: ignore[typeddict-item]  # one id until `collate` makes the list
+        )
+        if "labels" in batch:
+            item["labels"] = batch["labels"][0]
+        return item
+
+
+class StoredSample(RawSample):
+    """A frame of a store, whose depth becomes metres when someone asks for it.
+
+    Args:
+        image: uint8 (H,W,3), may be a view of three planes.
+        numbers: float32 (H,W) in metres, or uint16 (H,W) in multiples of `step`; 0 where unknown.
+        step: metres per unit of integers.
+        intrinsics, id, labels: as of `RawSample`.
+    """
+
+    def __init__(
+        self,
+        image: NDArray[np.uint8],
+        numbers: NDArray[Any],
+        step: np.float32 | None,
+        intrinsics: NDArray[np.float32],
+        id: str,
+        labels: NDArray[np.uint8] | None = None,
+    ) -> None:
+        self.image, self.numbers, self.step = image, numbers, step
+        self.intrinsics, self.id, self.labels = intrinsics, id, labels
+
+    @cached_property
+    def depth(self) -> NDArray[np.float32]:  # type: ignore[override]
+        out = np.empty(self.numbers.shape, np.float32)
+        _to_metres(self.numbers, self.step, out)
+        return out
+
+    @cached_property
+    def valid(self) -> NDArray[np.bool_]:  # type: ignore[override]
+        return np.asarray(self.numbers > 0)
+
+    def checked(self) -> RawSample:
+        """Itself: it was checked before it was stored."""
+        return self
+
+
+class Arrays(NamedTuple):
+    """What the frames of a batch are written into."""
+
+    image: NDArray[Any]  # (B,3,H,W), float32 or uint8
+    depth: NDArray[np.float32]  # (B,h,w)
+    labels: NDArray[np.uint8] | None  # (B,h,w)
+    valid: NDArray[np.bool_] | None  # (B,h,w); None where the mask is made later
+
+
+def planes_of(image: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
+    """The three channels of an (H,W,3) image, each contiguous; views where they lie apart already."""
+    if image.flags.c_contiguous:
+        planes: Sequence[NDArray[np.uint8]] = cv2.split(image)
+        return planes
+    return [image[..., channel] for channel in range(3)]
+
+
+def interleaved(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The (H,W,3) image, contiguous: what OpenCV and albumentations expect."""
+    if image.flags.c_contiguous:
+        return image
+    merged: NDArray[np.uint8] = cv2.merge([image[..., channel] for channel in range(3)])
+    return merged
+
+
+def assemble(frames: Iterable[Pixels], count: int) -> Batch:
+    """The batch of `count` frames, which are taken one by one.
+
+    Raises:
+        DataFormatError: the frames have different sizes.
+    """
+    arrays, cameras, names = fill(frames, lambda first: _new_arrays(first, count))
+    return batch_of(arrays, cameras, names)
+
+
+def batch_of(arrays: Arrays, cameras: Sequence[Tensor], names: list[str]) -> Batch:
+    """The batch made of filled arrays, images of floats and a mask among them; it keeps their memory."""
+    batch = Batch(
+        image=torch.from_numpy(arrays.image),
+        depth=torch.from_numpy(arrays.depth)[:, None],
+        valid=torch.from_numpy(arrays.valid)[:, None],
+        intrinsics=torch.stack(list(cameras)),
+        id=names,
+    )
+    if arrays.labels is not None:
+        batch["labels"] = torch.from_numpy(arrays.labels)[:, None]
+    return batch
+
+
+def fill(frames: Iterable[Pixels], arrays_for: Callable[[Pixels], Arrays]) -> tuple[Arrays, list[Tensor], list[str]]:
+    """Write frames into arrays, which are asked for with the first of them.
+
+    Raises:
+        DataFormatError: the frames have different sizes.
+    """
+    cameras: list[Tensor] = []
+    names: list[str] = []
+    for row, frame in enumerate(frames):
+        if row == 0:
+            arrays, first = arrays_for(frame), frame
+        if (frame.planes[0].shape, frame.depth.shape) != (first.planes[0].shape, first.depth.shape):
+            raise unequal_sizes({first.depth.shape, frame.depth.shape}, (first.id, frame.id))
+        if (frame.labels is None) != (arrays.labels is None):
+            raise DataFormatError("of one batch, some frames have labels and some have none", where=frame.id)
+        _write_image(frame, arrays.image[row])
+        _write_depth(frame, arrays.depth[row])
+        if arrays.valid is not None:
+            np.greater(arrays.depth[row], 0, out=arrays.valid[row])  # now, while the depth is in the cache
+        if arrays.labels is not None and frame.labels is not None:
+            np.copyto(arrays.labels[row], frame.labels)
+        cameras.append(frame.intrinsics)
+        names.append(frame.id)
+    return arrays, cameras, names
+
+
+def to_floats(planes: Iterable[NDArray[np.uint8]], out: NDArray[np.float32]) -> None:
+    """0..255 to [0,1], plane by plane. A conversion and a product take half the time of NumPy's mixed product."""
+    for plane, target in zip(planes, out, strict=True):
+        np.copyto(target, plane)
+        np.multiply(target, _LEVEL, out=target)
+
+
+def unequal_sizes(sizes: Collection[tuple[int, ...]], names: Sequence[str]) -> DataFormatError:
+    """The error of a batch whose ground truth cannot be stacked."""
+    what = f"frames of different sizes in one batch: {sorted(sizes)}"
+    return DataFormatError(what, where=", ".join(names[:4]), next_action="set data.eval_batch_size to 1")
+
+
+def _new_arrays(first: Pixels, count: int) -> Arrays:
+    image = np.empty((count, 3, *first.planes[0].shape), np.float32)
+    depth = np.empty((count, *first.depth.shape), np.float32)
+    labels = None if first.labels is None else np.empty(depth.shape, np.uint8)
+    return Arrays(image, depth, labels, np.empty(depth.shape, np.bool_))
+
+
+def _write_image(frame: Pixels, out: NDArray[Any]) -> None:
+    planes = [cv2.flip(plane, 1) for plane in frame.planes] if frame.mirrored else frame.planes
+    if out.dtype == np.uint8:
+        for plane, target in zip(planes, out, strict=True):
+            np.copyto(target, plane)
+    else:
+        to_floats(planes, out)
+
+
+def _write_depth(frame: Pixels, out: NDArray[np.float32]) -> None:
+    if frame.valid is None:
+        _to_metres(cv2.flip(frame.depth, 1) if frame.mirrored else frame.depth, frame.step, out)
+        return
+    np.copyto(out, frame.depth)
+    if not np.array_equal(out != 0, frame.valid):  # NaN and negative numbers are not 0 either
+        # as `masked_depth`, whose mixed product takes longer than a conversion in place and a product
+        bits = out.view(np.int32)
+        np.copyto(bits, frame.valid)
+        np.multiply(bits, frame.depth.view(np.int32), out=bits)
+    if frame.mirrored:
+        cv2.flip(out, 1, dst=out)
+
+
+def _to_metres(numbers: NDArray[Any], step: np.float32 | None, out: NDArray[np.float32]) -> None:
+    np.copyto(out, numbers)
+    if step is not None:
+        np.multiply(out, step, out=out)
