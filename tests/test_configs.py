@@ -10,7 +10,7 @@ import pytest
 
 from mde.cli import main
 from mde.cli.experiments import names
-from mde.data.layouts import get_layout
+from mde.data.layouts import get_layout, layouts
 from mde.data.writers import mark, smooth
 from tests.fakes import write_nyu_labeled, write_rgbd_folder
 
@@ -68,6 +68,7 @@ NEEDS: dict[str, Callable[[Path], list[str]]] = {
     "nyu/densedepth": densenet,
     "nyu/densedepth_50k": made("nyu/densedepth"),
     "nyu/densedepth_bts": made("nyu/bts"),
+    "nyu/densedepth_filled": made("nyu/h5"),
     "nyu/densedepth_paper3": densenet,
     "nyu/unet": nyu,
     "quickstart": rendered,
@@ -95,3 +96,24 @@ def test_it_trains_tests_and_says_what_it_found(name, tmp_path, monkeypatch):
     assert results["metrics"]["abs_rel"] > 0
     assert results["baseline"]["abs_rel"] > 0
     assert results["protocol"]["fingerprint"]
+
+
+OTHERS = [
+    (layout.name, config)
+    for layout in layouts().values()
+    for config in layout.configs
+    if layout.name not in ("nyu/labeled", "nyu/densedepth", "nyu/bts", "nyu/h5", "kitti/raw", "folder/rgbd")
+]
+
+
+@pytest.mark.parametrize(("layout", "config"), OTHERS)
+def test_every_layout_trains_by_its_experiments(layout, config, tmp_path, monkeypatch):
+    """What `mde make-data` prints is what works: no other setting than the root is needed to open the data."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["mde"])
+    words = (made if layout.startswith("nyu/") else small)(layout)(tmp_path / "data")
+    tiny = ("--model.decoder.init_args.width", "0.05", "--trainer.limit_test_batches", "1")
+    assert main(["fit", "--config", config, *SMALL, *QUIET, *words, *tiny]) == 0
+    results = json.loads(next((tmp_path / "runs").glob("*/*/results.json")).read_text())
+    assert results["data_facts"]["made"]
+    assert results["metrics"]["abs_rel"] > 0

@@ -176,9 +176,7 @@ class RGBDFolderDataModule(DepthDataModule):
     def facts(self) -> dict[str, Any]:
         """The encoding and the split that were found; the folder is read, if it was not yet."""
         self._look()
-        timed = self._split_kind in ("folders", "blocks") and timed_recordings(Path(self.root))
-        form = "tum" if timed else "seven_scenes" if self._split_kind == "sequences" else "rgbd"
-        return {"layout": f"folder/{form}", "split": self._split_kind, "encoding": str(self._encoding)}
+        return {"layout": f"folder/{self._form()}", "split": self._split_kind, "encoding": str(self._encoding)}
 
     def make_dataset(self, split: str) -> RGBDFolderDataset:
         self._look()
@@ -190,6 +188,11 @@ class RGBDFolderDataModule(DepthDataModule):
             self._split_kind, frames = self._split_frames()
             self._encoding = self._judged_encoding(frames["train"])
             self._frames = frames
+
+    def _form(self) -> str:
+        """Which layout of this family the folder has; two of them have an encoding of the same name."""
+        timed = self._split_kind in ("folders", "blocks") and timed_recordings(Path(self.root))
+        return "tum" if timed else "seven_scenes" if self._split_kind == "sequences" else "rgbd"
 
     def _split_frames(self) -> tuple[str, dict[str, list[Frame]]]:
         """The kind of split, and the frames of all three, checked: none empty, no frame in two of them."""
@@ -209,7 +212,10 @@ class RGBDFolderDataModule(DepthDataModule):
         return kind, parts
 
     def _judged_encoding(self, frames: Sequence[Frame]) -> DepthEncoding:
-        """The encoding, proposed if none was given; one that leaves no depth in range is refused."""
+        """The encoding, that of the layout or proposed if none was given; one without depth in range is refused."""
+        if self._guess and (form := self._form()) in ENCODINGS:
+            rank_zero_info(f"{self.root} has the layout folder/{form}: its depth is read as {form}")
+            return ENCODINGS[form]
         picked = np.linspace(0, len(frames) - 1, min(_SAMPLED, len(frames))).round().astype(int)
         paths = [frames[i].depth for i in picked]
         pixels = [read_pixels(path) for path in paths]

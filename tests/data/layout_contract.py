@@ -15,7 +15,7 @@ import numpy as np
 
 from mde.data.base import DepthDataModule
 from mde.data.layouts import get_layout, recognise
-from mde.data.writers import FrameSource, smooth
+from mde.data.writers import FrameSource, mark, rendered, smooth
 from tests.data.contract import DataModuleContract
 
 
@@ -70,6 +70,22 @@ class LayoutContract(DataModuleContract):
                 assert difference < 12  # JPEG
                 seen += 1
         assert seen == len(self.written)
+
+    def test_the_camera_is_the_one_that_the_depth_was_seen_with(self, data: DepthDataModule, tmp_path: Path) -> None:
+        """Rendered again through the camera that was read, the scene has the depth that was read."""
+        layout, rooms = get_layout(self.layout), rendered("rooms")
+        root = tmp_path / "rendered"
+        root.mkdir()
+        written = layout.load_writer()(root, self.count, rooms, self.size)
+        mark(root, self.layout, {})
+        dataset = layout.make(root, **{"image_size": self.image_size, **self.settings}).dataset("test")
+        raw = dataset.read(next(i for i in range(len(dataset)) if dataset.frame_id(i) in written))
+        if np.isnan(raw.intrinsics).any():
+            return  # this layout does not know its camera, and says so
+        truth = rooms(written[raw.id], *raw.depth.shape, raw.intrinsics).depth
+        error = np.abs(raw.depth - truth)[raw.valid]
+        allowed = 0.51 * self.step + (self.relative + 1e-3) * truth[raw.valid]
+        assert (error <= allowed).mean() > 0.97  # edges move with the last digit of a camera
 
     def test_files_are_there(self, data: DepthDataModule) -> None:
         for path in data.dataset("train").files(0):

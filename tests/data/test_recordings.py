@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mde.data.encodings import ENCODINGS
 from mde.data.folder import RGBDFolderDataModule
 from mde.data.folder_splits import MAX_DELAY, _nearest_pairs, read_associated, read_sequences
 from mde.data.io import write_depth as write_encoded
+from mde.data.layouts import get_layout
 from mde.data.pairing import Frame, split_blocks
+from mde.data.writers import smooth
 from mde.data.writers.folder import _recorded
 from mde.errors import DataFormatError, DatasetNotFoundError
 from tests.data.layout_contract import LayoutContract
@@ -126,3 +130,14 @@ def test_sequences_of_seven_scenes(tmp_path: Path) -> None:
     (tmp_path / "TrainSplit.txt").write_text("first\n")
     with pytest.raises(DataFormatError, match=r"cannot read 'first'.*lines are 'sequence1'"):
         read_sequences(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tum", "seven_scenes"])
+def test_the_layout_says_the_encoding(tmp_path: Path, name: str) -> None:
+    """Without any setting, and even where the numbers alone would speak for another unit."""
+    layout = get_layout(f"folder/{name}")
+    written = layout.load_writer()(tmp_path, 6, smooth, (24, 32))
+    data = RGBDFolderDataModule(str(tmp_path), image_size=(24, 32), guard=1)
+    raw = data.dataset("train").read(0)
+    assert data.facts()["encoding"] == str(ENCODINGS[name])
+    assert np.abs(raw.depth - smooth(written[raw.id], 24, 32).depth)[raw.valid].max() < 0.001

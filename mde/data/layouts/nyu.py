@@ -159,10 +159,18 @@ LAYOUTS = (
         ("nyu/densedepth_bts",),
     ),
     _layout(
-        "nyu/h5", "train/<scene>/00001.h5 and val/official, FastDepth's set, or its tar shards", find_h5, "write_h5"
+        "nyu/h5",
+        "train/<scene>/00001.h5 and val/official, FastDepth's set, or its tar shards",
+        find_h5,
+        "write_h5",
+        ("nyu/densedepth_filled",),
     ),
     _layout(
-        "nyu/parquet", "data/train-00000-of-00009.parquet, as on the Hugging Face hub", find_parquet, "write_parquet"
+        "nyu/parquet",
+        "data/train-00000-of-00009.parquet, as on the Hugging Face hub",
+        find_parquet,
+        "write_parquet",
+        ("nyu/densedepth_filled",),
     ),
     _layout(
         "nyu/eigen_npy",
