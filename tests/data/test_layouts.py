@@ -7,7 +7,8 @@ import pytest
 
 from mde.cli import main
 from mde.data.layouts import get_layout, layouts, recognise
-from mde.data.writers import is_made
+from mde.data.prepare import read_manifest
+from mde.data.writers import is_made, mark, smooth
 from mde.errors import ConfigError, DataFormatError, DatasetNotFoundError
 from tests.data.layout_contract import LayoutContract
 
@@ -54,3 +55,25 @@ def test_make_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["make-data", "folder/rgbd", str(tmp_path / "x"), "-n", "0"]) == 2
     assert main(["make-data", "--help"]) == 0
     assert "folder/rgbd" in capsys.readouterr().out
+
+
+def test_what_results_record_of_the_data(tmp_path: Path) -> None:
+    layout = get_layout("folder/rgbd")
+    layout.load_writer()(tmp_path, 2, smooth, (24, 32))
+    data = layout.make(tmp_path, image_size=(24, 32), depth_scale=0.001)
+    assert data.record() == data.facts()
+    mark(tmp_path, layout.name, {})
+    filled = layout.make(tmp_path, image_size=(24, 32), depth_scale=0.001, infill="nearest")
+    assert filled.record() == {**data.facts(), "infill": "nearest", "made": True}
+    hole = data.dataset("train").read(0)
+    assert not hole.valid.all()
+    assert filled.dataset("train").read(0).valid.all()
+    assert (filled.dataset("val").read(0).valid == data.dataset("val").read(0).valid).all()  # never for evaluation
+
+
+def test_the_fingerprint_of_a_prepared_folder_is_recorded(tmp_path: Path) -> None:
+    layout = get_layout("folder/rgbd")
+    layout.load_writer()(tmp_path, 2, smooth, (24, 32))
+    assert main(["prepare", "folder", str(tmp_path), "--verify"]) == 0
+    data = layout.make(tmp_path, depth_scale=0.001)
+    assert data.record() == {**data.facts(), "manifest": read_manifest(tmp_path).fingerprint}
