@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,9 @@ def run(words: Sequence[str]) -> int:
         raise ConfigError(f"--sample must be at least 1, got {options.sample}", next_action="or use --all")
     if options.workers is not None and options.workers < 1:
         raise ConfigError(f"--workers must be at least 1, got {options.workers}")
-    # what Lightning's logger says of the splits is a finding here
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    made = examine(
-        options.dir,
-        options.layout,
-        _settings(options.set),
-        sample=None if options.all else options.sample,
-        workers=options.workers,
-    )
+    sample = None if options.all else options.sample
+    with _quiet():
+        made = examine(options.dir, options.layout, _settings(options.set), sample=sample, workers=options.workers)
     console = Console(highlight=False, soft_wrap=True)
     _print(console, made)
     for path, write in ((options.json, write_json), (options.html, write_page)):
@@ -47,6 +42,18 @@ def run(words: Sequence[str]) -> int:
             write(path, made)
             console.print(f"written: {path}", markup=False)
     return 130 if made.interrupted else int(made.errors > 0)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What Lightning's logger says of the splits is a finding here."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _print(console: Console, made: Examination) -> None:

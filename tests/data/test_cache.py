@@ -210,6 +210,7 @@ def test_the_key_follows_files_and_settings(tmp_path: Path) -> None:
 def test_a_changed_file_makes_a_new_cache_and_the_old_one_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "lightning.pytorch")
     root, cache = write_rgbd_folder(tmp_path / "data", COUNTS), tmp_path / "cache"
     module(root, cache).setup("fit")
     before = caches(cache)

@@ -82,7 +82,7 @@ def test_far_is_clipped_or_unknown_as_it_is_said(tmp_path: Path) -> None:
 def test_paper1_without_test_files_is_tested_on_validation(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = paper1(tmp_path, DISTANCE)
     data = UnrealDataModule(str(root))
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "lightning.pytorch"):
         assert data.dataset("test").frame_id(0) == data.dataset("val").frame_id(0) == "rgb/val/00012"
     assert "testing uses the validation part" in caplog.text
     assert data.facts()["split"]["test_is_val"]
