@@ -54,15 +54,16 @@ PUBLIC = {
     """,
     "mde.models": """
         BilinearUpsample Cyclic Decoder DeepLabSID DenseDepth DenseDepthDecoder DepthModule Encoder OneCycle PolyDecay
-        ResNetDepth Schedule SmpEncoder TimmEncoder TorchvisionEncoder TransposedDecoder TransposedUpsample UNet
-        UNetDecoder WarmupCosine
+        ResNetDepth ResidualDecoder SAMDepth SamEncoder Schedule SmpEncoder TimmEncoder TorchvisionEncoder
+        TransposedDecoder TransposedUpsample UNet UNetDecoder WarmupCosine
     """,
     "mde.report": """
-        Results depth_figure metrics_table read_results write_results
+        Results Summary activation_figure curve_figure depth_figure metrics_table read_curves read_results
+        write_results
     """,
     "mde.callbacks": """
-        AtomicCheckpointIO BestCheckpoint EpochSeed ImagePanels LastCheckpoint PredictionWriter RunRecorder
-        Throughput
+        AtomicCheckpointIO AveragedWeights BestCheckpoint ChannelsLast Compile DecoderActivations EpochSeed
+        FeatureCache GradualUnfreezing ImagePanels LastCheckpoint LossCurves PredictionWriter RunRecorder Throughput
     """,
 }
 

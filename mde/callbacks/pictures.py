@@ -16,7 +16,7 @@ from mde.models import DepthModule
 from mde.report import depth_figure
 from mde.types import Ambiguity, Batch
 
-__all__ = ["ImagePanels"]
+__all__ = ["ImagePanels", "picture_loggers", "send_picture"]
 
 
 class ImagePanels(Callback):
@@ -46,7 +46,7 @@ class ImagePanels(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: Any
     ) -> None:
-        if not trainer.sanity_checking and _picture_loggers(trainer):
+        if not trainer.sanity_checking and picture_loggers(trainer):
             self._take(trainer, pl_module, batch, batch_idx, int(trainer.num_val_batches[0]))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -54,11 +54,11 @@ class ImagePanels(Callback):
             self._figure().savefig(self.folder / "panel.png", dpi=90)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        loggers = _picture_loggers(trainer)
+        loggers = picture_loggers(trainer)
         if self._rows and trainer.is_global_zero and loggers:
             figure = self._figure()
             for logger in loggers:
-                _send(logger, figure, trainer.global_step)
+                send_picture(logger, figure, "val/panel", trainer.global_step)
 
     def _take(self, trainer: Trainer, module: LightningModule, batch: Batch, batch_idx: int, batches: int) -> None:
         """Keep the first image of a few batches that are spread evenly over the set."""
@@ -87,14 +87,16 @@ def _cpu(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu()
 
 
-def _picture_loggers(trainer: Trainer) -> list[Logger]:
+def picture_loggers(trainer: Trainer) -> list[Logger]:
+    """The loggers of a run that take pictures."""
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger | WandbLogger)]
 
 
-def _send(logger: Logger, figure: Any, step: int) -> None:
+def send_picture(logger: Logger, figure: Any, name: str, step: int) -> None:
+    """Hand a matplotlib figure to one of `picture_loggers`."""
     if isinstance(logger, TensorBoardLogger):
-        logger.experiment.add_figure("val/panel", figure, global_step=step)
+        logger.experiment.add_figure(name, figure, global_step=step)
     elif isinstance(logger, WandbLogger):
         canvas = figure.canvas
         canvas.draw()
-        logger.log_image("val/panel", [np.asarray(canvas.buffer_rgba())[..., :3]], step=step)
+        logger.log_image(name, [np.asarray(canvas.buffer_rgba())[..., :3]], step=step)

@@ -23,6 +23,7 @@ DATA_COMMANDS = {
     "make-data": ("mde.cli.make_data", "render a small data set in the layout of a real one, to try a recipe"),
     "prepare": ("mde.cli.prepare", "fetch a data set, or say how to get it, and verify what is there"),
     "doctor": ("mde.cli.doctor", "look for what is wrong with a data set; writes an HTML page"),
+    "sweep": ("mde.cli.sweep", "train combinations of settings with several seeds, and compare them in a table"),
     "shards": ("mde.cli.shards", "pack a data set into chunk files, for sets larger than one machine"),
 }
 
@@ -42,6 +43,7 @@ examples:
   mde fit --config quickstart --ckpt_path last       go on with the last run
   mde test --ckpt_path runs/quickstart/<date-time>/checkpoints/best.ckpt
   mde fit --config quickstart --print_config         all settings, to copy and change
+  mde sweep encoders --dry-run                       paper 3's encoder study: what it would run
   mde make-data kitti/raw DIR -n 20                  a rendered copy of a data set, to try its recipe
   mde doctor DIR                                     what is wrong with a data set, as an HTML page
 

@@ -6,13 +6,23 @@ from pathlib import Path
 
 from mde.errors import ConfigError, nearest
 
-__all__ = ["names", "resolve"]
+__all__ = ["names", "resolve", "sweep_names"]
 
 _FOLDER = Path(__file__).parent.parent / "configs"
+_SWEEPS = "sweeps/"
 
 
 def names() -> list[str]:
     """All experiment names, such as "quickstart" and "nyu/densedepth"."""
+    return [name for name in _shipped() if not name.startswith(_SWEEPS)]
+
+
+def sweep_names() -> list[str]:
+    """All sweeps that ship with the library, such as "sweeps/encoders"."""
+    return [name for name in _shipped() if name.startswith(_SWEEPS)]
+
+
+def _shipped() -> list[str]:
     return sorted(path.relative_to(_FOLDER).with_suffix("").as_posix() for path in _FOLDER.rglob("*.yaml"))
 
 

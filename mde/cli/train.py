@@ -26,6 +26,7 @@ from mde.callbacks import (
     EpochSeed,
     ImagePanels,
     LastCheckpoint,
+    LossCurves,
     PredictionWriter,
     RunRecorder,
     Throughput,
@@ -40,7 +41,7 @@ from mde.models import DepthModule
 from mde.models.checkpoint import read_payload
 from mde.rebuild import without_weights
 
-__all__ = ["DepthCLI", "run_trainer_command"]
+__all__ = ["DepthCLI", "check_trainer_command", "run_trainer_command"]
 
 for _name in mde.data.__all__:  # so that --data KITTIDataModule is known by its short name
     getattr(mde.data, _name)
@@ -61,10 +62,21 @@ def _quieten() -> None:
 
 def run_trainer_command(words: Sequence[str]) -> int:
     """Run ``fit``, ``validate``, ``test`` or ``predict``; a user's mistake ends in one line and exit code 2."""
+    return _run(words, DepthCLI)
+
+
+def check_trainer_command(words: Sequence[str]) -> int:
+    """As `run_trainer_command`, but only makes the network (without pretrained weights) and the data module: exit code
+    2 and one line if that fails."""
+    with without_weights():
+        return _run(words, _Check)
+
+
+def _run(words: Sequence[str], cli: type[DepthCLI]) -> int:
     _quieten()
     try:
         with _prepared(list(words)) as prepared:
-            DepthCLI(args=prepared, run_name=_run_name(words))
+            cli(args=prepared, run_name=_run_name(words))
     except SystemExit as stop:
         return int(stop.code or 0) if not isinstance(stop.code, str) else 1
     except Exception as error:
@@ -147,6 +159,7 @@ class DepthCLI(LightningCLI):
         own: list[Callback] = [
             ImagePanels(self.run_folder),
             RunRecorder(self.run_folder, self._plain_config()),  # after the pictures: it lists what was written
+            LossCurves(),
             PredictionWriter(self.run_folder),
             EpochSeed(int(self.settings.seed_everything)),
             Throughput(),
@@ -209,6 +222,19 @@ class DepthCLI(LightningCLI):
     def _need_checkpoint(self) -> None:
         if not self.settings.get("ckpt_path"):
             rank_zero_info("Note: no --ckpt_path: the network has its initial weights.")
+
+
+class _Check(DepthCLI):
+    """Makes what the settings name and stops there."""
+
+    def _set_seed(self) -> None:
+        """Nothing depends on it."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """No run folder is made."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing is run."""
 
 
 @contextmanager

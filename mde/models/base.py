@@ -8,32 +8,30 @@ optimizer and schedule are injected: by ``class_path`` in YAML, as objects in Py
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import Optimizer
 from torch.utils.data import DataLoader, DistributedSampler
 
 from mde.codecs import DepthCodec
-from mde.errors import CheckpointError
+from mde.errors import CheckpointError, ConfigError
 from mde.losses import DepthLoss
 from mde.metrics import DepthMetrics
 from mde.models.checkpoint import write_payload
 from mde.models.guard import FiniteLossGuard
 from mde.models.inputs import ImageInput, image_tensor
+from mde.models.parameter_groups import GroupSettings, OptimizerFactory, is_norm_or_bias, make_groups, make_optimizer
 from mde.models.schedules import Schedule
 from mde.protocol import EvalProtocol, HasProtocol
 from mde.rebuild import Rebuildable, spec_of
 from mde.types import Ambiguity, Batch, Prediction, StepOutput
 
-__all__ = ["DepthModule", "OptimizerFactory", "resize_truth"]
-
-OptimizerFactory: TypeAlias = Callable[[Iterable[nn.Parameter]], Optimizer]
+__all__ = ["DepthModule", "GroupSettings", "OptimizerFactory", "resize_truth"]
 
 _ADAMW: OptimizerFactory = partial(torch.optim.AdamW, lr=1e-4, weight_decay=1e-2)
 
@@ -49,6 +47,11 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         depth_range: (min, max) in metres; the command line links it to the data set. Used when `codec` is None.
         image_size: (height, width) the network is trained at; `predict` resizes to it. Linked to the data set.
         protocol: how validation and test score. Linked to the data set; None takes the data module's at run time.
+        encoder_lr: factor of the learning rate for the encoder; 0.1 is usual where it is pretrained.
+        decay_norm: False exempts norms and biases from weight decay.
+
+    Raises:
+        ConfigError: `encoder_lr` is not above 0, or the method has no encoder.
     """
 
     ambiguity: Ambiguity = Ambiguity.METRIC
@@ -63,8 +66,14 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         depth_range: tuple[float, float] = (0.1, 10.0),
         image_size: tuple[int, int] | None = None,
         protocol: EvalProtocol | None = None,
+        encoder_lr: float = 1.0,
+        decay_norm: bool = True,
     ) -> None:
         super().__init__()
+        if encoder_lr <= 0:
+            hint = "to keep it as it is give encoder.frozen_stages -1"
+            raise ConfigError(f"encoder_lr must be above 0, got {encoder_lr}", where="model", next_action=hint)
+        self.encoder_lr, self.decay_norm = encoder_lr, decay_norm
         self.codec = codec if codec is not None else self.default_codec(*depth_range)
         self.loss = loss if loss is not None else self.default_loss()
         self.optimizer_factory = optimizer
@@ -107,9 +116,22 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         size."""
         return cast(Tensor, self(image))
 
+    def group_of(self, name: str, parameter: nn.Parameter) -> GroupSettings:
+        """How one parameter is trained where it differs from the optimizer's settings; a method may override it.
+
+        Args:
+            name: dotted, such as "encoder.net.conv1.weight".
+            parameter: itself.
+        """
+        settings = {"lr_factor": self.encoder_lr} if name.startswith("encoder.") else {}
+        return settings if self.decay_norm or not is_norm_or_bias(parameter) else {**settings, "weight_decay": 0.0}
+
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What is trained. A group may name an ``lr_factor``, by which its learning rate is multiplied."""
-        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+        """What is trained, as groups of an optimizer."""
+        if self.encoder_lr != 1 and not any(name == "encoder" for name, _ in self.named_children()):
+            hint = "leave it out"
+            raise ConfigError(f"{type(self).__name__} has no encoder", where="model.encoder_lr", next_action=hint)
+        return make_groups(self.named_parameters(), self.group_of)
 
     # ---- use ---------------------------------------------------------------------------------------------------------
 
@@ -199,11 +221,7 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         return Prediction(self.predict_batch(batch["image"], flip), self.ambiguity)
 
     def configure_optimizers(self) -> Any:
-        groups = self.parameter_groups()
-        trained: Any = groups if len(groups) > 1 else groups[0]["params"]
-        optimizer = self.optimizer_factory(trained)
-        for group in optimizer.param_groups:
-            group["lr"] *= group.get("lr_factor", 1.0)
+        optimizer = make_optimizer(self.optimizer_factory, self.parameter_groups())
         if self.schedule is None:
             return optimizer
         scheduler = self.schedule.build(optimizer, int(self.trainer.estimated_stepping_batches))

@@ -12,7 +12,8 @@ for its biases as in DeepLab, batch norm as it was in the pretrained network, wh
 Deviates: stride and dilation stand in the 3x3 convolutions, as in torchvision's ResNet, where the Caffe original has
 the stride in the 1x1; the range starts at 1 m unless told otherwise (the paper states no alpha; 0.001 m, which other
 code uses, spends 47 of the 71 classes on what is nearer than 2 m); depth is decoded by the middle of the likeliest
-class or by an expectation, where the paper does not say how.
+class or by an expectation, where the paper does not say how. The recipes to the letter are the experiments
+``kitti/deeplab_sid_paper2`` and ``synthia/deeplab_sid_paper2``, the better ones stand beside them.
 
 Numbers: paper 2, table 1, KITTI: AbsRel 0.075, RMSE 2.499, delta1 0.796; its "RMSElog" is a scale-invariant one and its
 delta1 does not agree with its AbsRel, so they are no target. KITTI cannot be had where this was written.
@@ -30,7 +31,7 @@ from mde.codecs import DepthCodec, Discretized
 from mde.crf import DenseCRF
 from mde.errors import ConfigError
 from mde.losses import ClassCrossEntropy, DepthLoss
-from mde.models.base import DepthModule
+from mde.models.base import DepthModule, GroupSettings
 from mde.models.encoders import Encoder, SmpEncoder
 from mde.models.layers import SummedASPP, resize
 from mde.types import Batch, StepOutput
@@ -57,7 +58,8 @@ class DeepLabSID(DepthModule):
         head_lr: factors of the learning rate for the weights and the biases of the head; biases do not decay.
         frozen_norm: keep batch norm as it came, statistics and scale.
         crf: refines the posterior by the picture in evaluation and `predict`, at the stride of the network (Chen et
-            al., section 3.3). The paper does not say that it was used on depth.
+            al., section 3.3); a test then scores what was there before, too. The paper does not say that it was used on
+            depth.
         kwargs: codec, loss, optimizer, schedule, depth_range, image_size, protocol: see `DepthModule`.
 
     Raises:
@@ -99,9 +101,8 @@ class DeepLabSID(DepthModule):
         self.crf = crf
         self.encoder = SmpEncoder("resnet101", output_stride=8) if encoder is None else encoder
         self.head = SummedASPP(self.encoder.channels[-1], self.codec.bins, rates)
-        self._frozen = [m for m in self.encoder.modules() if isinstance(m, nn.BatchNorm2d)] if frozen_norm else []
-        for module in self._frozen:
-            module.requires_grad_(False)
+        if frozen_norm:
+            self.encoder.freeze_norm()
 
     def default_codec(self, min_depth: float, max_depth: float) -> DepthCodec:
         return Discretized("sid", self._bins, min_depth, max_depth)
@@ -122,7 +123,11 @@ class DeepLabSID(DepthModule):
         maps = self.logits(image)
         if self.crf is not None:
             maps = self.crf(maps, image).clamp(min=_LEAST).log()
-        return resize(maps, image.shape[-2:]) if self.upsample == "logits" else maps
+        return self._enlarged(maps, image)
+
+    def variants(self, image: Tensor) -> dict[str, Tensor]:
+        """What `raw` is without the field, (B,K,h,w), to be scored beside it; nothing where there is no field."""
+        return {} if self.crf is None else {"without crf": self._enlarged(self.logits(image), image)}
 
     def training_loss(self, batch: Batch) -> StepOutput:
         """Cross-entropy at full resolution; with `scales`, of each scale and of their maximum, summed."""
@@ -153,19 +158,17 @@ class DeepLabSID(DepthModule):
         std, entropy = self.codec.uncertainty(self.raw(image))
         return resize(std, image.shape[-2:]), resize(entropy, image.shape[-2:])
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
+    def group_of(self, name: str, parameter: nn.Parameter) -> GroupSettings:
+        settings = super().group_of(name, parameter)
+        if not name.startswith("head."):
+            return settings
         weights, biases = self.head_lr
-        return [
-            {"params": [p for p in self.encoder.parameters() if p.requires_grad]},
-            {"params": _named(self.head, "weight"), "lr_factor": weights},
-            {"params": _named(self.head, "bias"), "lr_factor": biases, "weight_decay": 0.0},
-        ]
+        return (
+            {"lr_factor": biases, "weight_decay": 0.0} if name.endswith("bias") else {**settings, "lr_factor": weights}
+        )
 
-    def train(self, mode: bool = True) -> DeepLabSID:
-        super().train(mode)
-        for module in self._frozen:
-            module.training = False
-        return self
+    def _enlarged(self, maps: Tensor, image: Tensor) -> Tensor:
+        return resize(maps, image.shape[-2:]) if self.upsample == "logits" else maps
 
     def _pyramid(self, image: Tensor) -> list[Tensor]:
         """Class maps of each scale, brought to the size of those of scale 1."""
@@ -176,7 +179,3 @@ class DeepLabSID(DepthModule):
 
     def _at(self, image: Tensor, size: Iterable[int]) -> Tensor:
         return self.head(self.encoder(resize(image, tuple(size)))[-1])  # type: ignore[no-any-return]
-
-
-def _named(module: nn.Module, ending: str) -> list[nn.Parameter]:
-    return [p for name, p in module.named_parameters() if name.endswith(ending)]

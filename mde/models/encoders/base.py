@@ -8,7 +8,7 @@ standard deviation belong to the weights and hence live here, as buffers, so tha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,9 @@ class Encoder(Rebuildable, nn.Module, ABC):
     Attributes:
         channels: of each feature, finest first.
         reductions: input pixels per feature pixel, finest first, such as (2, 4, 8, 16, 32).
+        frozen_stages: how many stages are frozen now, from 0 to all.
+        fully_frozen: whether all of them are.
+        cache: stands in for `compute` where one is set (`mde.callbacks.FeatureCache`).
 
     Raises:
         ConfigError: `frozen_stages` is out of range.
@@ -48,6 +51,7 @@ class Encoder(Rebuildable, nn.Module, ABC):
 
     mean: Tensor
     std: Tensor
+    cache: Callable[[Encoder, Tensor], list[Tensor]] | None = None
 
     def __init__(
         self,
@@ -65,11 +69,13 @@ class Encoder(Rebuildable, nn.Module, ABC):
         self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1))
         self._probe_size = probe_size
         self._frozen_modules: tuple[str, ...] = ()
-        self.fully_frozen = False
+        self._frozen_norms: tuple[str, ...] = ()
+        self._thawable: list[nn.Parameter] = []
+        self.frozen_stages, self.fully_frozen = 0, False
         measured = self._measure() if levels is None else levels
         self.channels = tuple(int(c) for c, _ in measured)
         self.reductions = tuple(int(r) for _, r in measured)
-        self._freeze(frozen_stages)
+        self.freeze(frozen_stages)
 
     @abstractmethod
     def extract(self, x: Tensor) -> list[Tensor]:
@@ -84,35 +90,59 @@ class Encoder(Rebuildable, nn.Module, ABC):
         Returns:
             One (B,C,h,w) per entry of `channels`, finest first; h and w are about H and W over the reduction.
         """
+        return self.compute(image) if self.cache is None else self.cache(self, image)
+
+    def compute(self, image: Tensor) -> list[Tensor]:
+        """As `forward`, always by the network itself."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.fully_frozen):
             return self.extract((image - self.mean) / self.std)
 
     def train(self, mode: bool = True) -> Encoder:
         """As `nn.Module.train`, but batch norm and dropout of what is frozen stay as in use."""
         super().train(mode)
-        for name in self._frozen_modules:
+        for name in (*self._frozen_modules, *self._frozen_norms):
             self.net.get_submodule(name).training = False
         return self
 
     # ---- freezing ----------------------------------------------------------------------------------------------------
 
-    def _freeze(self, stages: int) -> None:
+    def freeze(self, stages: int) -> None:
+        """Freeze the first stages and thaw the others; what `freeze_norm` or the caller froze stays so.
+
+        Args:
+            stages: as `frozen_stages` of the constructor.
+
+        Raises:
+            ConfigError: out of range.
+        """
         if not -1 <= stages <= len(self.channels):
             raise ConfigError(
                 f"frozen_stages is {stages}, this encoder has {len(self.channels)} stages",
                 where="encoder.frozen_stages",
                 next_action=f"give 0 (train all) to {len(self.channels)}, or -1 (freeze all)",
             )
-        if stages == 0:
-            return
-        self.fully_frozen = stages in (-1, len(self.channels))
+        for parameter in self._thawable:
+            parameter.requires_grad_(True)
+        self.frozen_stages = len(self.channels) if stages == -1 else stages
+        self.fully_frozen = self.frozen_stages == len(self.channels)
         if self.fully_frozen:
             parameters, names = list(self.net.parameters()), [name for name, _ in self.net.named_modules()]
         else:
-            parameters, names = self._reached_by(stages)
-        for parameter in parameters:
+            parameters, names = self._reached_by(self.frozen_stages) if stages else ([], [])
+        self._thawable = [parameter for parameter in parameters if parameter.requires_grad]
+        for parameter in self._thawable:
             parameter.requires_grad_(False)
         self._frozen_modules = tuple(names)
+        self.train(self.training)
+
+    def freeze_norm(self) -> None:
+        """Keep batch norm as it came, statistics and scale, in every stage: what small batches ask for."""
+        norms = {name: module for name, module in self.net.named_modules() if isinstance(module, nn.BatchNorm2d)}
+        frozen = {id(parameter) for module in norms.values() for parameter in module.parameters()}
+        for module in norms.values():
+            module.requires_grad_(False)
+        self._thawable = [parameter for parameter in self._thawable if id(parameter) not in frozen]
+        self._frozen_norms = tuple(norms)
         self.train(self.training)
 
     def _reached_by(self, stages: int) -> tuple[list[nn.Parameter], list[str]]:
@@ -127,7 +157,7 @@ class Encoder(Rebuildable, nn.Module, ABC):
             with torch.enable_grad():
                 features = self._probe()
                 seen = [(name, out) for name, out in outputs if isinstance(out, Tensor) and out.requires_grad]
-                parameters = list(self.net.parameters())
+                parameters = [p for p in self.net.parameters() if p.requires_grad]
                 total = torch.stack([feature.sum() for feature in features[:stages]]).sum()
                 grads = torch.autograd.grad(total, [*parameters, *(out for _, out in seen)], allow_unused=True)
         finally:
