@@ -1,16 +1,29 @@
 """What a run does beside the method's steps: checkpoints, records, pictures."""
 
+from mde.callbacks.activations import DecoderActivations
+from mde.callbacks.averaging import AveragedWeights
 from mde.callbacks.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
+from mde.callbacks.curves import LossCurves
+from mde.callbacks.features import FeatureCache
 from mde.callbacks.pictures import ImagePanels
 from mde.callbacks.predictions import PredictionWriter
 from mde.callbacks.record import EpochSeed, RunRecorder, Throughput
+from mde.callbacks.speed import ChannelsLast, Compile
+from mde.callbacks.unfreeze import GradualUnfreezing
 
 __all__ = [
     "AtomicCheckpointIO",
+    "AveragedWeights",
     "BestCheckpoint",
+    "ChannelsLast",
+    "Compile",
+    "DecoderActivations",
     "EpochSeed",
+    "FeatureCache",
+    "GradualUnfreezing",
     "ImagePanels",
     "LastCheckpoint",
+    "LossCurves",
     "PredictionWriter",
     "RunRecorder",
     "Throughput",
