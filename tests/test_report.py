@@ -79,3 +79,22 @@ def test_the_figure_survives_an_image_without_truth():
     depth = torch.zeros(1, 1, 8, 8)
     figure = depth_figure(torch.rand(1, 3, 8, 8), depth, depth > 0, torch.ones(1, 1, 8, 8))
     assert drawn(figure).shape[2] == 3
+
+
+def test_variants_and_extra_metrics_travel_and_stand_in_the_table(tmp_path):
+    results = example()
+    results.variants = {"without crf": {"abs_rel": 0.2, "silog": math.nan}}
+    results.extra = {"ssim": 0.5, "other": math.nan}
+    write_results(results, tmp_path / "results.json")
+    assert "NaN" not in (tmp_path / "results.json").read_text()
+    again = read_results(tmp_path / "results.json")
+    assert again.variants["without crf"]["abs_rel"] == 0.2
+    assert math.isnan(again.variants["without crf"]["silog"])
+    assert again.extra["ssim"] == 0.5
+    assert math.isnan(again.extra["other"])
+    console = Console(record=True, width=100, color_system=None)
+    console.print(metrics_table({"abs_rel": 0.1}, {"abs_rel": 0.4}, title="t", variants=results.variants))
+    row = next(line for line in console.export_text().splitlines() if "abs_rel" in line)
+    assert [row.index(text) for text in ("0.1000", "0.2000", "0.4000", "0.25")] == sorted(
+        row.index(text) for text in ("0.1000", "0.2000", "0.4000", "0.25")
+    )

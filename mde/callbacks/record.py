@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from mde import __version__
+from mde.callbacks.scores import ExtraMetrics, VariantScores, as_floats
 from mde.data import DepthDataModule
 from mde.errors import MdeError
 from mde.metrics import DepthMetrics
@@ -45,7 +46,8 @@ class RunRecorder(Callback):
     """Writes ``config.yaml``, puts what a checkpoint needs into it, and writes ``results.json`` after a test.
 
     Beside every tested network it scores the constant predictor that knows nothing but the median depth of the training
-    set: a network that does not beat it has learnt nothing.
+    set: a network that does not beat it has learnt nothing. Variants of the prediction that a module offers are scored
+    beside it, and the metrics of an `ExtraMetrics` stand there, too.
 
     Args:
         folder: of the run.
@@ -57,6 +59,7 @@ class RunRecorder(Callback):
         self.config = config
         self.median_depth: float | None = None
         self._baseline: DepthMetrics | None = None
+        self._variants = VariantScores()
         self._last: Results | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -80,15 +83,19 @@ class RunRecorder(Callback):
         except MdeError as error:  # the training set need not be there to test
             rank_zero_info(f"No constant predictor beside the network: {error}")
         protocol = pl_module.protocol if isinstance(pl_module, DepthModule) else None
+        self._variants = VariantScores()
         if self.median_depth is not None:
             self._baseline = DepthMetrics(protocol or EvalProtocol()).to(pl_module.device)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: Any
     ) -> None:
-        if self._baseline is not None and self.median_depth is not None and isinstance(pl_module, DepthModule):
+        if not isinstance(pl_module, DepthModule):
+            return
+        counted = pl_module.counted(batch_idx, trainer.test_dataloaders)
+        self._variants.update(pl_module, batch, counted)
+        if self._baseline is not None and self.median_depth is not None:
             constant = torch.full_like(batch["depth"], self.median_depth)
-            counted = pl_module.counted(batch_idx, trainer.test_dataloaders)
             self._baseline.update(constant, batch["depth"], batch["valid"], counts=counted)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -104,11 +111,14 @@ class RunRecorder(Callback):
             _show(self._last, self.folder)
 
     def _results(self, trainer: Trainer, module: DepthModule, metrics: DepthMetrics) -> Results:
-        baseline = None if self._baseline is None else _floats(self._baseline)
+        baseline = None if self._baseline is None else as_floats(self._baseline.compute())
         counts = metrics.counts()
+        extra = [c.compute() for c in trainer.callbacks if isinstance(c, ExtraMetrics)]  # type: ignore[attr-defined]
         return Results(
-            metrics=_floats(metrics),
+            metrics=as_floats(metrics.compute()),
             baseline=baseline,
+            variants=self._variants.compute(),
+            extra={name: value for each in extra for name, value in each.items()},
             baseline_depth=self.median_depth,
             protocol=metrics.protocol.to_dict(),
             images=counts.images,
@@ -165,10 +175,6 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
     return datamodule.record() if isinstance(datamodule, DepthDataModule) else {}
 
 
-def _floats(metrics: DepthMetrics) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.compute().items()}
-
-
 def _show(results: Results, folder: Path) -> None:
     from rich.console import Console
 
@@ -178,7 +184,12 @@ def _show(results: Results, folder: Path) -> None:
         f"test of {results.model} on {results.images} images, protocol {protocol['name']} ({protocol['fingerprint']})"
     )
     console = Console()
-    console.print(metrics_table(results.metrics, results.baseline, title=title, baseline_name=constant))
+    table = metrics_table(
+        results.metrics, results.baseline, title=title, baseline_name=constant, variants=results.variants
+    )
+    console.print(table)
+    for name, value in results.extra.items():
+        console.print(f"{name} {value:.4f}")
     if results.skipped:
         console.print(f"{results.skipped} image(s) without one pixel to score were left out.")
     console.print("Written:")

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, DistributedSampler
 
+from mde.data.augment import Augmentation
 from mde.data.dataset import DepthDataset, RawSample
 from mde.data.loading import collate, depth_loader
 from mde.data.prepare.manifest import fingerprint_of
@@ -65,8 +66,8 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
         protocol: how predictions on this data are scored, by name (`mde.get_protocol`) or as an `EvalProtocol`.
         depth_range: (min, max) in metres that a network for this data should cover; codecs use it.
         image_size: (height, width) of the network's input.
-        augmentations: albumentations transforms for training; default mirroring and channel permutation
-            (`mde.data.transforms.default_augmentations`).
+        augmentations: those of `mde.data.augment` and albumentations transforms, for training; default mirroring and
+            channel permutation (`mde.data.transforms.default_augmentations`).
         batch_size: training batch size per process.
         eval_batch_size: batch size in validation and test, default `batch_size`. It never changes a metric.
         num_workers: loader processes; -1 lets the command line choose for this machine (0 outside it).
@@ -84,7 +85,7 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
         protocol: str | EvalProtocol,
         depth_range: tuple[float, float],
         image_size: tuple[int, int],
-        augmentations: list[A.BasicTransform] | None = None,
+        augmentations: list[A.BasicTransform | Augmentation] | None = None,
         batch_size: int = 8,
         eval_batch_size: int | None = None,
         num_workers: int = -1,

@@ -12,6 +12,7 @@ import os
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
@@ -20,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mde.data.augment import Augmentation, View
 from mde.data.dataset import RawSample
 from mde.data.io import masked_depth
 from mde.data.pixels import Pixels, StoredSample, interleaved, planes_of
@@ -98,24 +100,28 @@ class TrainTransform(PixelTransform):
     Args:
         image_size: (height, width) of the network's input. An augmentation that ends at another size, such as a crop,
             is followed by one more resize.
-        augmentations: albumentations transforms, in order. Every transform of pixel values is allowed, and of those
-            that move pixels the ones listed in `FOLLOWED`; ``Compose``, ``OneOf``, ``RandomOrder``, ``Sequential`` and
-            ``SomeOf`` may hold them. The objects are copied. None means those of `default_augmentations`, drawn and
-            applied without albumentations: the same pixels in less time.
+        augmentations: those of `mde.data.augment` and albumentations transforms, in order. Of the latter, every
+            transform of pixel values is allowed, and of those that move pixels the ones listed in `FOLLOWED`;
+            ``Compose``, ``OneOf``, ``RandomOrder``, ``Sequential`` and ``SomeOf`` may hold them. The objects are
+            copied. None means those of `default_augmentations`, drawn and applied without albumentations: the same
+            pixels in less time. The `crop` of an own one, the last if there are several, is the size of the result
+            instead of `image_size`.
 
     Raises:
         ConfigError: the size is not two positive integers, or an augmentation would break the contract of a batch.
     """
 
-    def __init__(self, image_size: Size, augmentations: Sequence[A.BasicTransform] | None = ()) -> None:
+    def __init__(self, image_size: Size, augmentations: Sequence[A.BasicTransform | Augmentation] | None = ()) -> None:
         self.image_size = _checked_size(image_size)
         self._default = augmentations is None
-        self._pipeline = _compose(augmentations) if augmentations else None
+        self._stages = _stages(augmentations or ())
+        crops = [stage.crop for stage in self._stages if isinstance(stage, Augmentation) and stage.crop is not None]
+        self._final_size = crops[-1] if crops else self.image_size
 
     def pixels(self, sample: RawSample, rng_seed: int) -> Pixels:
         sample = _resized_frame(sample, self.image_size)
         intrinsics = torch.from_numpy(sample.intrinsics.copy())
-        if self._pipeline is not None:
+        if self._stages:
             return self._augmented(sample, intrinsics, rng_seed)
         planes = planes_of(sample.image)
         if not self._default:
@@ -126,14 +132,18 @@ class TrainTransform(PixelTransform):
 
     def _augmented(self, sample: RawSample, intrinsics: Tensor, rng_seed: int) -> Pixels:
         image, depth = interleaved(sample.image), masked_depth(sample.depth, sample.valid)
-        image, depth, intrinsics = _augment(self._pipeline, image, depth, intrinsics, rng_seed, sample.id)
-        intrinsics = _resized(intrinsics, image.shape[:2], self.image_size)
-        image, depth = _resize_image(image, self.image_size), _resize_depth(depth, self.image_size)
+        for stage, seed in zip(self._stages, _seeds(rng_seed, len(self._stages)), strict=True):
+            if isinstance(stage, Augmentation):
+                image, depth, intrinsics = _seen(stage, image, depth, intrinsics, seed)
+            else:
+                image, depth, intrinsics = _augment(stage, image, depth, intrinsics, seed, sample.id)
+        intrinsics = _resized(intrinsics, image.shape[:2], self._final_size)
+        image, depth = _resize_image(image, self._final_size), _resize_depth(depth, self._final_size)
         return Pixels(planes_of(image), depth, depth > 0, intrinsics, sample.id)
 
 
 def make_transform(
-    split: str, image_size: Size, augmentations: Sequence[A.BasicTransform] | None = None
+    split: str, image_size: Size, augmentations: Sequence[A.BasicTransform | Augmentation] | None = None
 ) -> SampleTransform:
     """The transform of a split: of "train" with augmentation (None: the default ones), of all others without."""
     if split != "train":
@@ -232,17 +242,39 @@ def _draw(rng_seed: int) -> tuple[bool, list[int]]:
     return mirrored, order
 
 
+def _stages(augmentations: Sequence[A.BasicTransform | Augmentation]) -> list[A.Compose | Augmentation]:
+    """Own augmentations one by one, and between them pipelines of albumentations; private copies, all of them."""
+    stages: list[A.Compose | Augmentation] = []
+    for own, group in groupby(augmentations, lambda each: isinstance(each, Augmentation)):
+        listed = copy.deepcopy(list(group))
+        stages += listed if own else [_compose(listed)]
+    return stages
+
+
+def _seeds(rng_seed: int, stages: int) -> list[int]:
+    """One for each stage; the first is the item's own."""
+    return [rng_seed] + [int(n) for n in np.random.SeedSequence(rng_seed).generate_state(stages - 1)]
+
+
+def _seen(
+    stage: Augmentation, image: NDArray[np.uint8], depth: NDArray[np.float32], intrinsics: Tensor, seed: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], Tensor]:
+    view = stage(View(image, depth, intrinsics.double().numpy()), np.random.default_rng(seed))
+    return view.image, view.depth, torch.from_numpy(view.intrinsics).to(intrinsics.dtype)
+
+
 def _compose(augmentations: Sequence[A.BasicTransform]) -> A.Compose:
-    """One pipeline of private copies, after each of its transforms was checked."""
+    """One pipeline, after each of its transforms was checked; holes of what they fill become holes of the depth."""
     import albumentations as A
 
-    own = copy.deepcopy(list(augmentations))
-    for transform in _leaves(own):
+    for transform in _leaves(augmentations):
         _check(transform)
         if getattr(transform, "fill_mask", None) is not None:
             transform.fill_mask = 0.0  # what was padded or erased has no depth
     # shapes are checked by RawSample.checked, argument names by the transforms themselves
-    return A.Compose(own, mask_interpolation=cv2.INTER_NEAREST_EXACT, save_applied_params=True, is_check_shapes=False)
+    return A.Compose(
+        augmentations, mask_interpolation=cv2.INTER_NEAREST_EXACT, save_applied_params=True, is_check_shapes=False
+    )
 
 
 def _leaves(transforms: Iterable[Any]) -> list[A.BasicTransform]:
@@ -259,8 +291,8 @@ def _leaves(transforms: Iterable[Any]) -> list[A.BasicTransform]:
             raise _refused(f"{type(transform).__name__} hides what it did", "use Compose, OneOf, SomeOf or Sequential")
         else:
             raise _refused(
-                f"an augmentation must be an albumentations transform, not {type(transform).__name__}",
-                "in YAML write class_path: albumentations.HorizontalFlip with init_args",
+                f"an augmentation is an albumentations transform or an own one, not {type(transform).__name__}",
+                "in YAML write class_path: albumentations.HorizontalFlip with init_args, or one of mde.data.augment",
             )
     return found
 

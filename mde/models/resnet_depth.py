@@ -8,8 +8,10 @@ of them trained), metres out without an activation, 0.6 RMSE + 0.4 (1 - SSIM) wi
 metres up to 20 and zero padding, Adam under CyclicLR stepped per batch (`mde.models.schedules.Cyclic`).
 
 Deviates: what is frozen keeps its batch norm statistics too, where the author's go on moving
-(``frozen_statistics=False`` is the letter); the head starts at the middle of the range; pictures whose sides are no
-multiple of 32 are met by a bilinear resize; invalid pixels are masked.
+(``frozen_statistics=False`` is the letter); pictures are normalised by the statistics of the weights, where the
+author's are not; the head starts at the middle of the range; pictures whose sides are no multiple of 32 are met by a
+bilinear resize; invalid pixels are masked. The recipe to the letter is the experiment ``unreal/resnet_paper1``, the
+better one ``unreal/resnet``.
 
 Numbers: paper 1 reports RMSE 2.57 and SSIM 0.46 on its own Unreal Engine set (section 5). Its SSIM is not that of a
 range of 20; the set cannot be had where this was written.

@@ -125,3 +125,13 @@ def test_the_field_refines_what_is_scored_and_predicted_and_nothing_else() -> No
         refined, rough = with_field.predict_batch(batch["image"]), plain.predict_batch(batch["image"])
     assert refined.shape == rough.shape
     assert not torch.equal(refined, rough)
+
+
+@pytest.mark.parametrize("upsample", ["logits", "depth"])
+def test_without_the_field_is_offered_beside_it(upsample: str) -> None:
+    plain, image = tiny(upsample=upsample).eval(), make_batch()["image"]
+    with_field = tiny(upsample=upsample, crf=DenseCRF(2)).eval()
+    with_field.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        assert torch.equal(with_field.variants(image)["without crf"], plain.raw(image))
+    assert plain.variants(image) == {}
