@@ -57,12 +57,41 @@ def small(layout: str, size: tuple[int, int] = (64, 96)) -> Callable[[Path], lis
     return needs
 
 
+def deeplab(layout: str, size: tuple[int, int] | None = None) -> Callable[[Path], list[str]]:
+    """A small DeepLab on small crops by Eigen's augmentation."""
+    eigen = '[{"class_path": "mde.data.augment.EigenAugmentation", "init_args": {"crop": [48, 64]}}]'
+    backbone = [f"{ENCODER}.weights", "null", f"{ENCODER}.name", "resnet18"]
+    return lambda folder: [*small(layout, size or (64, 96))(folder), *backbone, "--data.augmentations", eigen]
+
+
+def resnet(folder: Path) -> list[str]:
+    return [*small("unreal/paper1")(folder), f"{ENCODER}.weights", "null", f"{ENCODER}.name", "resnet18"]
+
+
+def resnet_paper1(folder: Path) -> list[str]:
+    crop = '[{"class_path": "mde.data.augment.CentreCrop", "init_args": {"crop": [64, 64]}}]'
+    return [*resnet(folder), "--data.augmentations", crop]
+
+
+def tiny_sam(needs: Callable[[Path], list[str]]) -> Callable[[Path], list[str]]:
+    config = '{"hidden_size": 24, "mlp_dim": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 64}'
+    return lambda folder: [*needs(folder), f"{ENCODER}.weights", "null", f"{ENCODER}.config", config]
+
+
+def densedepth_set(folder: Path) -> list[str]:
+    get_layout("nyu/densedepth").load_writer()(folder, 20, smooth, (48, 64))  # paper 0's 1 % is one of 20
+    mark(folder, "nyu/densedepth", {})
+    return ["--data.root", str(folder), "--data.image_size", "[64, 64]", "--trainer.limit_test_batches", "1"]
+
+
 def rendered(_: Path) -> list[str]:
     return [word for split in ("train", "val", "test") for word in (f"--data.{split}_scenes", "16")]
 
 
 NEEDS: dict[str, Callable[[Path], list[str]]] = {
     "folder/densedepth": folder_of_frames,
+    "kitti/deeplab_sid": deeplab("kitti/raw", (375, 1242)),
+    "kitti/deeplab_sid_paper2": deeplab("kitti/raw", (375, 1242)),
     "kitti/densedepth": made("kitti/raw"),
     "kitti/densedepth_velodyne": made("kitti/raw"),
     "nyu/densedepth": densenet,
@@ -70,11 +99,26 @@ NEEDS: dict[str, Callable[[Path], list[str]]] = {
     "nyu/densedepth_bts": made("nyu/bts"),
     "nyu/densedepth_filled": made("nyu/h5"),
     "nyu/densedepth_paper3": densenet,
+    "nyu/sam": tiny_sam(nyu),
+    "nyu/sam_paper0": tiny_sam(densedepth_set),
     "nyu/unet": nyu,
     "quickstart": rendered,
+    "rooms/densedepth": rendered,
+    "rooms/densedepth_paper3": rendered,
+    "rooms/resnet": rendered,
+    "rooms/resnet_paper1": rendered,
+    "rooms/sam": rendered,
+    "rooms/sam_paper0": rendered,
+    "rooms/unet": rendered,
+    "street/deeplab_sid": rendered,
+    "street/deeplab_sid_paper2": rendered,
+    "synthia/deeplab_sid": deeplab("synthia/rand_cityscapes"),
+    "synthia/deeplab_sid_paper2": deeplab("synthia/rand_cityscapes"),
     "synthia/densedepth": small("synthia/rand_cityscapes"),
     "unreal/densedepth": small("unreal/paper1"),
     "unreal/densedepth_80": small("unreal/tartanair"),
+    "unreal/resnet": resnet,
+    "unreal/resnet_paper1": resnet_paper1,
 }
 
 

@@ -6,9 +6,10 @@ from mde.models.base import DepthModule
 from mde.models.decoders import Decoder, DenseDepthDecoder, TransposedDecoder, UNetDecoder
 from mde.models.deeplab_sid import DeepLabSID
 from mde.models.dense_depth import DenseDepth
-from mde.models.encoders import Encoder, SmpEncoder, TimmEncoder, TorchvisionEncoder
+from mde.models.encoders import Encoder, SamEncoder, SmpEncoder, TimmEncoder, TorchvisionEncoder
 from mde.models.layers import BilinearUpsample, TransposedUpsample
 from mde.models.resnet_depth import ResNetDepth
+from mde.models.sam_depth import ResidualDecoder, SAMDepth
 from mde.models.schedules import Cyclic, OneCycle, PolyDecay, Schedule, WarmupCosine
 from mde.models.unet import UNet
 
@@ -16,14 +17,17 @@ __all__ = [
     "DeepLabSID",
     "DenseDepth",
     "ResNetDepth",
+    "SAMDepth",
     "UNet",
     "DepthModule",
     "Encoder",
+    "SamEncoder",
     "SmpEncoder",
     "TimmEncoder",
     "TorchvisionEncoder",
     "Decoder",
     "DenseDepthDecoder",
+    "ResidualDecoder",
     "TransposedDecoder",
     "UNetDecoder",
     "BilinearUpsample",
