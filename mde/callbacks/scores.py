@@ -72,9 +72,7 @@ class ExtraMetrics(Callback):
         if not isinstance(pl_module, DepthModule):
             return
         protocol = pl_module.protocol or EvalProtocol()
-        with trainer.precision_plugin.forward_context():
-            pred = pl_module.predict_batch(batch["image"], protocol.flip)
-        prepared = protocol.prepare_reported(pred, batch["depth"], batch["valid"], pl_module.ambiguity)
+        prepared = protocol.prepare_reported(outputs["pred"], batch["depth"], batch["valid"], pl_module.ambiguity)
         counts = pl_module.counted(batch_idx, trainer.test_dataloaders)
         for metric in self._metrics.values():
             metric.update(prepared.pred, batch["depth"], batch["valid"], counts)  # type: ignore[operator]

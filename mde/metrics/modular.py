@@ -13,12 +13,26 @@ from mde.metrics.functional import NAMES, SUMS, errors_from_sums, failed_images,
 from mde.protocol import EvalProtocol
 from mde.types import Ambiguity
 
-__all__ = ["Counts", "DepthMetrics"]
+__all__ = ["BatchErrors", "Counts", "DepthMetrics"]
 
 # Errors of an image are rounded to this step before they are added. Sums of multiples of 2^-34 below 2^19 are exact in
 # float64 (53 bits), and exact sums do not depend on order: neither the batch size nor the number of processes changes a
 # single bit. The step is 6e-11, far below the noise of a float32 prediction.
 _STEP = 2.0**-34
+
+
+class BatchErrors(NamedTuple):
+    """The errors of each image of one batch.
+
+    Attributes:
+        errors: float64 (B,10), the columns are `NAMES`; NaN for an image that is in no average.
+        pixels: int64 (B,), the pixels that count; 0 for an image that was left out.
+        degenerate: bool (B,), images whose alignment fell back.
+    """
+
+    errors: Tensor
+    pixels: Tensor
+    degenerate: Tensor
 
 
 class Counts(NamedTuple):
@@ -66,6 +80,9 @@ class DepthMetrics(Metric):
 
     state: Tensor
 
+    last: BatchErrors | None = None
+    """What the last `update` found, image by image."""
+
     def __init__(self, protocol: EvalProtocol, pooling: str | None = None, prefix: str = "") -> None:
         super().__init__()
         self.protocol = protocol
@@ -107,8 +124,9 @@ class DepthMetrics(Metric):
         sums = pixel_sums(prepared.pred, target, mask)
         if sums.device.type == "cpu":
             self._require_finite(sums)
+        self.last = BatchErrors(errors_from_sums(sums), sums[:, 0].long(), prepared.degenerate)
         # a new tensor: one made under inference mode could not be changed in place outside of it
-        self.state = self.state + _tally(sums, prepared.degenerate, counts).to(self.state.device)
+        self.state = self.state + _tally(sums, self.last, counts).to(self.state.device)
 
     def compute(self) -> dict[str, Tensor]:
         """The errors as float64 scalars by name, NaN while no image counted.
@@ -144,9 +162,9 @@ class DepthMetrics(Metric):
             )
 
 
-def _tally(sums: Tensor, degenerate: Tensor, counts: Tensor | None) -> Tensor:
+def _tally(sums: Tensor, found: BatchErrors, counts: Tensor | None) -> Tensor:
     """What a batch adds to the state, float64 (24,)."""
     seen = sums[:, :1] > 0
-    errors = torch.where(seen, (errors_from_sums(sums) / _STEP).round_() * _STEP, 0.0)
+    errors = torch.where(seen, (found.errors / _STEP).round() * _STEP, 0.0)
     skipped = ~seen if counts is None else ~seen & counts[:, None]
-    return torch.cat((errors, sums, seen, skipped, seen & degenerate[:, None]), dim=1).sum(0)
+    return torch.cat((errors, sums, seen, skipped, seen & found.degenerate[:, None]), dim=1).sum(0)

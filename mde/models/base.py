@@ -204,14 +204,16 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         self.log("train/loss_epoch", mean, sync_dist=True, prog_bar=False)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        raw = self._evaluate(batch, self.val_metrics, self.counted(batch_idx, self.trainer.val_dataloaders))
+        raw, _ = self._evaluate(batch, self.val_metrics, self.counted(batch_idx, self.trainer.val_dataloaders))
         self.log("val/loss", self.output_loss(raw, batch), batch_size=len(batch["id"]), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val", self.val_metrics)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, self.test_metrics, self.counted(batch_idx, self.trainer.test_dataloaders))
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Score a batch; callbacks get what was scored as ``outputs["pred"]``, (B,1,h,w) as the network gives it."""
+        counted = self.counted(batch_idx, self.trainer.test_dataloaders)
+        return {"pred": self._evaluate(batch, self.test_metrics, counted)[1]}
 
     def on_test_epoch_end(self) -> None:
         self._log_metrics("test", self.test_metrics)
@@ -251,7 +253,8 @@ class DepthModule(Rebuildable, LightningModule, ABC):
 
     # ---- evaluation --------------------------------------------------------------------------------------------------
 
-    def _evaluate(self, batch: Batch, metrics: DepthMetrics | None, counts: Tensor | None) -> Tensor:
+    def _evaluate(self, batch: Batch, metrics: DepthMetrics | None, counts: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Add a batch to the metrics; returns the network's output and its decoded, averaged form."""
         if metrics is None:
             raise RuntimeError("setup() has not run")
         raw = self.raw(batch["image"])
@@ -259,7 +262,7 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         if metrics.protocol.flip:
             pred = (pred + self.codec.decode(self.raw(batch["image"].flip(-1))).flip(-1)) / 2
         metrics.update(pred, batch["depth"], batch["valid"], ambiguity=self.ambiguity, counts=counts)
-        return raw
+        return raw, pred
 
     def counted(self, batch_idx: int, loader: object) -> Tensor | None:
         """Which images of the batch count: a distributed sampler repeats some at the end to fill all ranks."""
