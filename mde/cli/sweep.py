@@ -64,7 +64,7 @@ def _plan(options: argparse.Namespace) -> Plan:
             plan = replace(plan, seeds=tuple(int(seed) for seed in options.seeds.split(",")))
         except ValueError as error:
             raise ConfigError(f"not seeds: {options.seeds!r}", where="--seeds", next_action="write 0,1,2") from error
-    if not plan.configs or not plan.settings:
+    if not plan.recipes and not (plan.configs and plan.settings):
         hint = "give a sweep, or --config and --set KEY=VALUE,VALUE"
         raise ConfigError("nothing to compare", next_action=hint)
     return plan
@@ -153,13 +153,26 @@ def _report(plan: Plan, groups: Sequence[Sequence[Run]], root: Path, metrics: Se
     from mde.report import Summary
 
     found = [(group[0].labels, [r for each in group if (r := _finished(each)) is not None]) for group in groups]
-    summary = Summary(plan.head, found, metrics)
-    protocol = next((f"{r.protocol['name']} ({r.protocol['fingerprint']})" for _, rs in found for r in rs), "none")
-    title = f"{root.name}: {', '.join(plan.configs)}, seeds {', '.join(map(str, plan.seeds))}, protocol {protocol}"
-    (root / "table.md").write_text(f"{title}\n\n{summary.markdown()}")
-    (root / "table.csv").write_text(summary.csv())
-    Console().print(summary.table(title))
+    protocols = {_protocol(runs): None for _, runs in found if runs}  # recipes may have data sets of their own
+    titles, summaries = [], []
+    for protocol in protocols or {"none": None}:
+        rows = [(labels, runs) for labels, runs in found if not runs or _protocol(runs) == protocol]
+        summaries.append(Summary(plan.head, rows, metrics))
+        titles.append(f"{root.name}: {_what(plan)}, seeds {', '.join(map(str, plan.seeds))}, protocol {protocol}")
+    pages = [f"{title}\n\n{made.markdown()}" for title, made in zip(titles, summaries, strict=True)]
+    (root / "table.md").write_text("\n".join(pages))
+    (root / "table.csv").write_text("\n".join(made.csv() for made in summaries))
+    for title, made in zip(titles, summaries, strict=True):
+        Console().print(made.table(title))
     print(f"Written: {root / 'table.md'}, {root / 'table.csv'}")
+
+
+def _protocol(runs: Sequence[Results]) -> str:
+    return f"{runs[0].protocol['name']} ({runs[0].protocol['fingerprint']})"
+
+
+def _what(plan: Plan) -> str:
+    return ", ".join([f"{len(plan.recipes)} recipes"] * bool(plan.recipes) + list(plan.configs))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -171,7 +184,9 @@ def _parser() -> argparse.ArgumentParser:
         "mde sweep --config quickstart --set model.encoder_lr=0.1,1 --set trainer.max_epochs=2 --seeds 0,1,2",
         allow_abbrev=False,
     )
-    made.add_argument("sweep", nargs="?", help="a YAML file of config, set and seeds, or a shipped one: encoders")
+    made.add_argument(
+        "sweep", nargs="?", help="a YAML file of recipes, config, set and seeds, or a shipped one: encoders, methods"
+    )
     made.add_argument("--config", action="append", help="experiment or file, repeatable; in place of the sweep's")
     made.add_argument(
         "--set", action="append", default=[], metavar="KEY=V1,V2", help="values of a setting of `mde fit`, repeatable"

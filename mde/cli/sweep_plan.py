@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from mde.errors import ConfigError, DataFormatError
 
 __all__ = ["Plan", "Run", "read_plan", "settings_of"]
 
-_KEYS = {"config", "set", "seeds"}
+_KEYS = {"recipes", "config", "set", "seeds"}
 
 
 @dataclass(frozen=True)
@@ -49,65 +49,72 @@ class Plan:
     """A sweep as it was asked for.
 
     Attributes:
-        configs: experiments or files, later ones win.
+        configs: experiments or files, later ones win; they win over a recipe, too.
         settings: dotted key -> its values; one value alone is a constant.
         seeds: of the runs of a combination.
+        recipes: experiments or files to compare, each with settings of its own, which win over the configs; none means
+            that the configs are the one recipe.
     """
 
     configs: tuple[str, ...]
     settings: Mapping[str, Sequence[Any]]
     seeds: tuple[int, ...]
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def head(self) -> list[str]:
-        """Names of the settings that vary: their last word, where that tells them apart."""
+        """Names of what varies: the recipe, and of settings their last word, where that tells them apart."""
         keys = self._varied()
         last = [key.rpartition(".")[2] for key in keys]
-        return [short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)]
+        short = [name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)]
+        return ["recipe", *short] if self.recipes else short
 
     def groups(self, root: Path) -> list[list[Run]]:
         """The runs below a folder, those of one combination together."""
         devices = [] if "trainer.devices" in self.settings else ["--trainer.devices=1"]  # no run starts others
-        configs = [f"--config={name}" for name in self.configs]
         made = []
-        for values in itertools.product(*self.settings.values()):
-            chosen = dict(zip(self.settings, values, strict=True))
-            words = ("fit", *configs, *devices, *(f"--{key}={_text(value)}" for key, value in chosen.items()))
-            labels = tuple(_text(chosen[key]) for key in self._varied())
-            made.append([Run(words, labels, seed, self._folder(root, words, labels, seed)) for seed in self.seeds])
+        for recipe, values in itertools.product(self.recipes or [None], itertools.product(*self.settings.values())):
+            configs = [*([recipe] if recipe else []), *self.configs]
+            own = self.recipes[recipe] if recipe else {}
+            chosen = {**dict(zip(self.settings, values, strict=True)), **own}
+            settings = (f"--{key}={_text(value)}" for key, value in chosen.items())
+            words = ("fit", *(f"--config={name}" for name in configs), *devices, *settings)
+            labels = (*([recipe] if recipe else []), *(_text(chosen[key]) for key in self._varied()))
+            made.append([Run(words, labels, seed, _folder(root, configs, words, labels, seed)) for seed in self.seeds])
         return made
 
     def _varied(self) -> list[str]:
         return [key for key, values in self.settings.items() if len(values) > 1]
 
-    def _folder(self, root: Path, words: Sequence[str], labels: Sequence[str], seed: int) -> Path:
-        """Another one as soon as a setting or the text of a config is another; readable when it is new."""
-        content = [words, seed, [resolve(name).read_text() for name in self.configs]]
-        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
-        readable = "-".join(re.sub(r"[^\w.]+", "_", label) for label in labels)[:60]
-        new = root / "-".join(part for part in (readable, f"seed{seed}", digest) if part)
-        return next(root.glob(f"*-{digest}"), new)  # a sweep with more values finds what an earlier one did
+
+def _folder(root: Path, configs: Sequence[str], words: Sequence[str], labels: Sequence[str], seed: int) -> Path:
+    """Another one as soon as a setting or the text of a config is another; readable when it is new."""
+    content = [words, seed, [resolve(name).read_text() for name in configs]]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
+    readable = "-".join(re.sub(r"[^\w.]+", "_", label) for label in labels)[:60]
+    new = root / "-".join(part for part in (readable, f"seed{seed}", digest) if part)
+    return next(root.glob(f"*-{digest}"), new)  # a sweep with more values finds what an earlier one did
 
 
 def read_plan(name: str) -> Plan:
-    """Read a sweep: a YAML file of ``config``, ``set`` and ``seeds``, or one that ships with the library.
+    """Read a sweep: a YAML file of ``recipes``, ``config``, ``set`` and ``seeds``, or one that ships with the library.
 
     Raises:
         ConfigError: no such sweep.
         DataFormatError: it is not one.
     """
     path = resolve(name if Path(name).is_file() or name.startswith("sweeps/") else f"sweeps/{name}")
-    hint = "give config, set (key: list of values) and seeds, as in mde/configs/sweeps"
+    hint = "give recipes or config, set (key: list of values) and seeds, as in mde/configs/sweeps"
     try:
         content = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise DataFormatError(f"not YAML ({' '.join(str(error).split())})", where=path, next_action=hint) from error
     if not isinstance(content, dict) or not set(content) <= _KEYS or not isinstance(content.get("set", {}), dict):
         raise DataFormatError("not a sweep", where=path, next_action=hint)
-    settings = {str(key): values if isinstance(values, list) else [values] for key, values in content["set"].items()}
-    return Plan(
-        tuple(_listed(content.get("config"))), settings, tuple(int(s) for s in _listed(content.get("seeds", 0)))
-    )
+    given = content.get("set", {})
+    settings = {str(key): values if isinstance(values, list) else [values] for key, values in given.items()}
+    seeds = tuple(int(seed) for seed in _listed(content.get("seeds", 0)))
+    return Plan(tuple(_listed(content.get("config"))), settings, seeds, _recipes(content.get("recipes") or {}))
 
 
 def settings_of(pairs: Sequence[str]) -> dict[str, list[Any]]:
@@ -138,4 +145,9 @@ def _text(value: Any) -> str:
 
 
 def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+    return list(value) if isinstance(value, list | dict) else [] if value is None else [value]
+
+
+def _recipes(given: Any) -> dict[str, dict[str, Any]]:
+    """A list of names, or names with the settings that each has of its own."""
+    return {str(name): dict(given[name] or {}) if isinstance(given, dict) else {} for name in _listed(given)}
