@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from mde.cli import main
-from mde.cli.experiments import sweep_names
+from mde.cli.experiments import names, sweep_names
 from mde.cli.sweep_plan import Plan, read_plan, settings_of
 from mde.errors import ConfigError, DataFormatError, ProtocolMismatchError
 from mde.protocol import get_protocol
@@ -133,8 +133,31 @@ def test_runs_side_by_side_find_the_same(tiny, capfd):
     assert all("results.json" in log.read_text() for log in logs)
 
 
+def test_recipes_are_rows_and_each_protocol_has_a_table_of_its_own(tiny, capsys):
+    """Each recipe trains with its own settings, and recipes of different data sets are not put side by side."""
+    other = "data.init_args.protocol"
+    sweep = {"recipes": {tiny: {}, "quickstart": {"data.train_scenes": 8, "data.val_scenes": 2, other: "none"}}}
+    Path("both.yaml").write_text(yaml.safe_dump(sweep))
+    assert main(["sweep", "both.yaml", *FAST]) == 0
+    assert "2 combination(s) of 1 seed(s), 2 run(s) to do" in capsys.readouterr().out
+    configs = {
+        path.parent.parent.name: yaml.safe_load((path.parent / "config.yaml").read_text())
+        for path in result_files("runs/sweeps/both")
+    }
+    assert sorted(config["data"]["init_args"]["train_scenes"] for config in configs.values()) == [7, 8]
+    assert all(config["trainer"]["max_epochs"] == 1 for config in configs.values())  # --set wins over the recipes
+    page = Path("runs/sweeps/both/table.md").read_text()
+    assert page.count("| recipe | runs |") == 2
+    assert page.count("protocol rooms (") == page.count("protocol none (") == 1
+    assert page.count(f"| {tiny} | 1 |") == page.count("| quickstart | 1 |") == 1
+
+
 def test_the_shipped_sweeps_make_what_they_name(capsys):
-    assert sweep_names() == ["sweeps/encoders"]
+    assert sweep_names() == ["sweeps/encoders", "sweeps/methods", "sweeps/methods_folder"]
+    assert set(read_plan("methods").recipes) == {name for name in names() if name.startswith(("rooms/", "street/"))}
+    folder = ["--set", "data.root=.", "--dry-run"]
+    assert main(["sweep", "methods_folder", *folder]) == 0
+    assert capsys.readouterr().out.count("--data=RGBDFolderDataModule") == 9
     weights = "model.encoder.init_args.weights=null"
     assert main(["sweep", "encoders", "--set", weights, "--seeds", "0", "--dry-run"]) == 0
     assert capsys.readouterr().out.count("mde fit") == 10
