@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mde.alignment import Alignment as Alignment
     from mde.alignment import align as align
     from mde.models.checkpoint import load as load
     from mde.protocol import EvalProtocol as EvalProtocol
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Alignment": "mde.alignment",
     "Ambiguity": "mde.types",
     "EvalProtocol": "mde.protocol",
     "Prediction": "mde.types",
@@ -30,7 +32,7 @@ _HOME = {
     "get_protocol": "mde.protocol",
     "load": "mde.models.checkpoint",
 }
-__all__ = ["Ambiguity", "EvalProtocol", "Prediction", "__version__", "align", "get_protocol", "load"]
+__all__ = ["Alignment", "Ambiguity", "EvalProtocol", "Prediction", "__version__", "align", "get_protocol", "load"]
 
 
 def __getattr__(name: str) -> Any:

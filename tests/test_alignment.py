@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mde.alignment import FITTING, MODES, Fit, _medians, _medians_by_sort, align, apply_fit, fit, require_mode
+from mde.alignment import FITTING, MODES, Alignment, Fit, GlobalFit, align, apply_fit, fit, require_mode
+from mde.alignment.fitting import _medians, _medians_by_sort
 from mde.errors import ConfigError
 from mde.types import Ambiguity
 
@@ -26,11 +27,11 @@ def scene(seed: int, batch: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
 
 def distorted(truth: torch.Tensor, mode: str, a: float, b: float) -> torch.Tensor:
     """A prediction that `mode` can undo exactly."""
-    if mode == "disparity_scale_shift":
+    if mode.endswith("disparity_scale_shift"):
         return (1 / truth.double() - b) / a
     if mode == "log_affine":
         return ((truth.double().log() - b) / a).exp()
-    return (truth.double() - (b if mode == "scale_shift" else 0)) / a
+    return (truth.double() - (b if mode.endswith("scale_shift") else 0)) / a
 
 
 @pytest.mark.parametrize("mode", FITTED)
@@ -209,3 +210,115 @@ def test_wrong_names_and_shapes_are_refused() -> None:
         align(truth[:, :, :3], truth, valid, "median")
     with pytest.raises(ConfigError, match="bool"):
         align(truth, truth, valid.float(), "median")
+
+
+ROBUST = ["robust_scale", "robust_scale_shift", "robust_disparity_scale_shift"]
+
+
+@pytest.mark.parametrize("mode", ROBUST)
+@given(seed=st.integers(0, 10**6), share=st.floats(0.05, 0.3), kind=st.sampled_from(["far", "near", "random", "zero"]))
+@settings(max_examples=15, deadline=None)
+def test_a_third_of_the_prediction_may_be_wrong(mode: str, seed: int, share: float, kind: str) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    truth = torch.rand((1, 1, 20, 30), generator=generator, dtype=torch.float64) * 9 + 1
+    pred = distorted(truth, mode, 2.0, 0.0 if mode == "robust_scale" else 0.1)
+    wrong = torch.rand(truth.shape, generator=generator) < share
+    junk = {
+        "far": pred * 100,
+        "near": pred / 100,
+        "random": pred.amax() * torch.rand(truth.shape, generator=generator, dtype=torch.float64),
+        "zero": 0 * pred,
+    }[kind]
+    given_pred = torch.where(wrong, junk, pred)
+    aligned = align(given_pred, truth, truth > 0, mode)
+    torch.testing.assert_close(aligned[~wrong], truth[~wrong], rtol=1e-6, atol=1e-6)
+    if kind == "far":
+        plain = align(given_pred, truth, truth > 0, mode.removeprefix("robust_"))
+        assert (plain - truth)[~wrong].abs().mean() > 0.1
+
+
+def test_robust_fits_are_nearly_least_squares_under_normal_noise() -> None:
+    generator = torch.Generator().manual_seed(4)
+    truth = torch.rand((1, 1, 60, 80), generator=generator, dtype=torch.float64) * 9 + 1
+    pred = (truth + 0.05 * torch.randn(truth.shape, generator=generator, dtype=torch.float64) - 0.3) / 2
+    plain, robust = (fit(pred, truth, truth > 0, mode) for mode in ("scale_shift", "robust_scale_shift"))
+    assert robust.scale.item() == pytest.approx(plain.scale.item(), rel=2e-3)
+    assert robust.shift.item() == pytest.approx(plain.shift.item(), abs=5e-3)
+
+
+def test_an_alignment_is_an_enum_and_a_string() -> None:
+    truth, valid = scene(14)
+    assert set(MODES) == {mode.value for mode in Alignment}
+    for mode in Alignment:
+        assert torch.equal(align(truth, truth, valid, mode), align(truth, truth, valid, str(mode)))
+    with pytest.raises(ConfigError, match="nearest: median"):
+        align(truth, truth, valid, "medain")
+
+
+def moved(seed: int, mode: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    truth, valid = scene(seed, batch=7)
+    noise = 1 + 0.1 * torch.rand(truth.shape, generator=torch.Generator().manual_seed(seed))
+    return distorted(truth, mode, 2.0, 0.05) * noise, truth, valid
+
+
+@pytest.mark.parametrize("mode", ["scale", "scale_shift", "disparity_scale_shift", "log_affine"])
+def test_one_fit_of_all_pixels_is_least_squares_over_all_pixels(mode: str) -> None:
+    pred, truth, valid = moved(20, mode)
+    whole = GlobalFit(mode)
+    whole.update(pred, truth, valid)
+    made = whole.compute()
+    tall = [t.reshape(1, 1, -1, 7) for t in (pred, truth, valid)]
+    expected = fit(tall[0], tall[1], tall[2], mode)
+    assert made.scale.item() == pytest.approx(expected.scale.item(), rel=1e-10)
+    assert made.shift.item() == pytest.approx(expected.shift.item(), rel=1e-9, abs=1e-12)
+    assert whole.images == 7
+
+
+@pytest.mark.parametrize("mode", ["median", "disparity_scale_shift", "robust_scale_shift"])
+def test_one_fit_may_be_the_mean_of_those_of_the_images(mode: str) -> None:
+    pred, truth, valid = moved(21, mode)
+    whole = GlobalFit(mode, "image")
+    whole.update(pred, truth, valid)
+    each = fit(pred, truth, valid, mode)
+    assert whole.compute().scale.item() == pytest.approx(each.scale.mean().item(), rel=1e-10)
+    assert whole.compute().shift.item() == pytest.approx(each.shift.mean().item(), rel=1e-10, abs=1e-12)
+
+
+@pytest.mark.parametrize(("mode", "pooling"), [("scale_shift", "pixel"), ("disparity_scale_shift", "image")])
+@given(order=st.permutations(range(7)), cut=st.integers(0, 7))
+@settings(max_examples=10, deadline=None)
+def test_neither_order_nor_processes_change_a_bit_of_it(mode: str, pooling: str, order: list[int], cut: int) -> None:
+    data = moved(22, mode)
+    alone = GlobalFit(mode, pooling)
+    alone.update(*data)
+    first, second = GlobalFit(mode, pooling), GlobalFit(mode, pooling)
+    first.update(*(t[order[:cut]] for t in data))
+    padded = [*order[cut:], order[0]]  # a distributed sampler repeats one
+    second.update(*(t[padded] for t in data), counts=torch.arange(len(padded)) < 7 - cut)
+    second.merge(first)
+    assert [c.item() for c in second.compute()] == [c.item() for c in alone.compute()]
+    assert second.images == 7
+
+
+@pytest.mark.parametrize("pooling", ["pixel", "image"])
+def test_images_that_say_nothing_are_left_out_and_counted(pooling: str) -> None:
+    pred, truth, valid = moved(23, "scale_shift")
+    whole = GlobalFit("scale_shift", pooling)
+    whole.update(pred[:3], truth[:3], valid[:3])
+    before = whole.compute()
+    broken = pred[3:5].clone()
+    broken[0] = torch.nan
+    whole.update(broken, truth[3:5], valid[3:5] & torch.tensor([True, False]).view(2, 1, 1, 1))
+    assert (whole.images, whole.degenerate) == (3, 2)
+    assert whole.compute() == before
+    empty = GlobalFit("scale_shift", pooling).compute()
+    assert (empty.scale.item(), empty.shift.item(), empty.degenerate.item()) == (1.0, 0.0, True)
+
+
+def test_fits_that_a_set_does_not_have_are_refused() -> None:
+    with pytest.raises(ConfigError, match="alignment_pooling 'image'"):
+        GlobalFit("median")
+    with pytest.raises(ConfigError, match="use scale"):
+        GlobalFit("none", "image")
+    with pytest.raises(ConfigError, match="pixel or image"):
+        GlobalFit("scale", "both")

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch.nn import functional as F
 
+from mde.alignment import Alignment, Fit
 from mde.errors import ConfigError, DataFormatError, ProtocolMismatchError
 from mde.protocol import CROPS, PROTOCOLS, EvalProtocol, get_protocol, require_same
 from mde.types import Ambiguity
@@ -14,12 +16,95 @@ from mde.types import Ambiguity
 GEOMETRY = Path(__file__).parents[1] / "../shared/facts/kitti_geometry.json"
 
 
+PINNED = {
+    "none": "e24660c7a220",
+    "rooms": "9a4ff0a70da1",
+    "street": "26947cb1d8ae",
+    "nyu_eigen": "d01ba267eede",
+    "nyu_eigen_filled": "cb895e73775b",
+    "nyu_densedepth": "2cfd867b0655",
+    "kitti_eigen_garg_80": "93de60a89fdd",
+    "kitti_eigen_garg_80_kb": "c419812d4584",
+    "kitti_eigen_garg_50": "7db6fc3d63c1",
+    "kitti_eigen_garg_80_velodyne": "365b85b50b4e",
+    "kitti_eigen_80": "cc90c08fdc8a",
+    "kitti_official": "06b9930db71e",
+    "kinect": "da3c7ddf519f",
+    "synthia_80": "26947cb1d8ae",
+    "unreal_80": "26947cb1d8ae",
+    "unreal_20": "3fa23d23b9f9",
+}
+
+
 def test_fingerprints_are_pinned() -> None:
     # a result file of an earlier version must stay comparable: change these only when the protocol itself changes
-    assert get_protocol("nyu_eigen").fingerprint == "d01ba267eede"
-    assert get_protocol("kitti_eigen_garg_80").fingerprint == "93de60a89fdd"
-    assert get_protocol("kitti_eigen_garg_80_velodyne").fingerprint == "365b85b50b4e"
-    assert get_protocol("kitti_official").fingerprint == "06b9930db71e"
+    assert {name: get_protocol(name).fingerprint for name in PINNED} == PINNED
+
+
+LATER = {
+    "resize": "bilinear_corners", "space": "disparity", "factor": 5.4, "bounds": "inclusive", "clamp": False,
+    "min_pixels": 10, "swapped": True, "silog": "half", "rmse_log": "si", "scales": (1.0, 0.75),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", list(LATER))
+def test_later_settings_count_only_off_their_default(key: str) -> None:
+    changed = EvalProtocol(**{key: LATER[key]})
+    assert changed.fingerprint != EvalProtocol().fingerprint
+    assert EvalProtocol(**{key: getattr(EvalProtocol(), key)}).fingerprint == EvalProtocol().fingerprint
+    with pytest.raises(ProtocolMismatchError, match=key):
+        require_same(changed, EvalProtocol())
+    assert EvalProtocol.from_dict(json.loads(json.dumps(changed.to_dict()))) == changed
+
+
+def test_source_and_name_are_for_people() -> None:
+    require_same(EvalProtocol(source="a", name="a"), EvalProtocol())
+    assert EvalProtocol(source="a").fingerprint == EvalProtocol().fingerprint
+
+
+def test_an_enum_is_its_string() -> None:
+    protocol = EvalProtocol(alignment=Alignment.MEDIAN)
+    assert protocol == EvalProtocol(alignment="median")
+    assert type(protocol.alignment) is str
+    assert yaml.safe_load(yaml.safe_dump(protocol.to_dict()))["alignment"] == "median"
+
+
+def test_contradictions_are_refused() -> None:
+    for settings, message in (
+        ({"alignment_scope": "set"}, "no fit over all pixels"),
+        ({"alignment_scope": "set", "alignment": "median"}, "alignment_pooling 'image'"),
+        ({"alignment_pooling": "image"}, "alignment_scope to set or train"),
+        ({"flip_blend": "ramp"}, "set flip to true"),
+        ({"scales": ()}, "scales"),
+        ({"scales": (1.0, 0.0)}, "scales"),
+        ({"scales": 1.0}, "scales .* not a number"),
+        ({"max_depth": "far"}, "max_depth .* not a number"),
+        ({"factor": 0.0}, "factor"),
+        ({"min_pixels": 0}, "min_pixels"),
+        ({"resize": "bilnear"}, "nearest: bilinear"),
+        ({"silog": "dorn"}, "unknown silog"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            EvalProtocol(**settings)
+
+
+def test_constants_of_a_set_have_to_be_given() -> None:
+    target = torch.rand(2, 1, 4, 4) + 1
+    protocol = EvalProtocol(alignment="scale", alignment_scope="set")
+    with pytest.raises(ConfigError, match=r"constants of the whole set.*GlobalFit"):
+        protocol.prepare(target, target, target > 0, Ambiguity.SCALE)
+    one = torch.ones(1, dtype=torch.float64)
+    made = protocol.prepare_reported(target, target, target > 0, Ambiguity.SCALE, Fit(2 * one, 0 * one, one < 0))
+    torch.testing.assert_close(made.pred, 2 * target)
+    assert made.degenerate.tolist() == [False, False]
+
+
+def test_images_with_too_few_pixels_have_none() -> None:
+    target = torch.full((2, 1, 3, 4), 5.0)
+    valid = torch.ones_like(target, dtype=torch.bool)
+    valid[1, 0, 0] = False
+    mask = EvalProtocol(min_pixels=9).mask(target, valid)
+    assert mask.flatten(1).sum(1).tolist() == [12, 0]
 
 
 def test_rendered_data_is_scored_to_the_end_of_its_range() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sized
 from pathlib import Path
@@ -226,6 +227,16 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         return self._loader(self.dataset("test"), self.eval_batch_size)
+
+    def alignment_dataloader(self) -> DataLoader[Batch]:
+        """The training frames as a test sees them: in order, not augmented, the truth at its own size.
+
+        For protocols whose alignment is fitted on the training set (`EvalProtocol.alignment_scope`).
+        """
+        self.dataset("train")
+        dataset = copy.copy(self._sources["train"])  # a cache may hold smaller frames
+        dataset.transform = self.transform("test")
+        return self._loader(dataset, self.eval_batch_size)
 
     def _loader(
         self, dataset: DepthDataset, batch_size: int, sampler: SeededSampler | None = None, drop_last: bool = False

@@ -8,7 +8,7 @@ optimizer and schedule are injected: by ``class_path`` in YAML, as objects in Py
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -18,16 +18,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, DistributedSampler
 
+from mde.alignment import Fit
 from mde.codecs import DepthCodec
 from mde.errors import CheckpointError, ConfigError
 from mde.losses import DepthLoss
 from mde.metrics import DepthMetrics
 from mde.models.checkpoint import write_payload
+from mde.models.constants import find_constants
 from mde.models.guard import FiniteLossGuard
 from mde.models.inputs import ImageInput, image_tensor
 from mde.models.parameter_groups import GroupSettings, OptimizerFactory, is_norm_or_bias, make_groups, make_optimizer
 from mde.models.schedules import Schedule
-from mde.protocol import EvalProtocol, HasProtocol
+from mde.models.tta import averaged
+from mde.protocol import EvalProtocol, HasProtocol, Prepared
 from mde.rebuild import Rebuildable, spec_of
 from mde.types import Ambiguity, Batch, Prediction, StepOutput
 
@@ -55,6 +58,9 @@ class DepthModule(Rebuildable, LightningModule, ABC):
     """
 
     ambiguity: Ambiguity = Ambiguity.METRIC
+
+    alignment_constants: Fit | None = None
+    """What a protocol fitted once for the whole set (`EvalProtocol.alignment_scope`), found before each evaluation."""
 
     def __init__(
         self,
@@ -145,10 +151,21 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         Returns:
             float32 (B,1,H,W); metres where `ambiguity` is METRIC.
         """
-        pred = self.codec.decode(self.raw(image))
-        if flip:
-            pred = (pred + self.codec.decode(self.raw(image.flip(-1))).flip(-1)) / 2
-        return _resize(pred, image.shape[-2:])
+        return _resize(self.decoded(image, EvalProtocol(flip=flip)), image.shape[-2:])
+
+    def decoded(self, image: Tensor, protocol: EvalProtocol, raw: Tensor | None = None) -> Tensor:
+        """Decoded prediction as the network gives it, averaged as the protocol says (`mde.models.tta`).
+
+        Args:
+            image: float32 (B,3,H,W), RGB in [0,1].
+            protocol: its flip, flip_blend, scales and space count.
+            raw: what `raw` gives for `image`, where that is known already.
+
+        Returns:
+            float32 (B,1,h,w); metres where `ambiguity` is METRIC.
+        """
+        first = None if raw is None else self.codec.decode(raw)
+        return averaged(lambda each: self.codec.decode(self.raw(each)), image, protocol, self.ambiguity, first)
 
     @torch.no_grad()
     def predict(self, image: ImageInput, flip: bool = False) -> Prediction:
@@ -203,12 +220,22 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         mean = self._guard.epoch_mean(self.trainer.default_root_dir)
         self.log("train/loss_epoch", mean, sync_dist=True, prog_bar=False)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        raw, _ = self._evaluate(batch, self.val_metrics, self.counted(batch_idx, self.trainer.val_dataloaders))
+    def on_validation_start(self) -> None:
+        trainer = self.trainer
+        batches = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
+        self._find_constants(self.val_metrics, trainer.val_dataloaders, batches)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """As `test_step`; logs the loss, too."""
+        raw, pred = self._evaluate(batch, self.val_metrics, self.counted(batch_idx, self.trainer.val_dataloaders))
         self.log("val/loss", self.output_loss(raw, batch), batch_size=len(batch["id"]), sync_dist=True)
+        return {"pred": pred}
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val", self.val_metrics)
+
+    def on_test_start(self) -> None:
+        self._find_constants(self.test_metrics, self.trainer.test_dataloaders, self.trainer.num_test_batches)
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Score a batch; callbacks get what was scored as ``outputs["pred"]``, (B,1,h,w) as the network gives it."""
@@ -219,8 +246,8 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         self._log_metrics("test", self.test_metrics)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Prediction:
-        flip = self.protocol is not None and self.protocol.flip
-        return Prediction(self.predict_batch(batch["image"], flip), self.ambiguity)
+        pred = self.decoded(batch["image"], self.protocol or EvalProtocol())
+        return Prediction(_resize(pred, batch["image"].shape[-2:]), self.ambiguity)
 
     def configure_optimizers(self) -> Any:
         optimizer = make_optimizer(self.optimizer_factory, self.parameter_groups())
@@ -258,11 +285,25 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         if metrics is None:
             raise RuntimeError("setup() has not run")
         raw = self.raw(batch["image"])
-        pred = self.codec.decode(raw)
-        if metrics.protocol.flip:
-            pred = (pred + self.codec.decode(self.raw(batch["image"].flip(-1))).flip(-1)) / 2
+        pred = self.decoded(batch["image"], metrics.protocol, raw)
         metrics.update(pred, batch["depth"], batch["valid"], ambiguity=self.ambiguity, counts=counts)
         return raw, pred
+
+    def _find_constants(self, metrics: DepthMetrics | None, loader: object, batches: Sequence[float]) -> None:
+        if metrics is not None and metrics.protocol.alignment_scope != "image":
+            self.alignment_constants = find_constants(self, metrics.protocol, loader, sum(batches))
+            metrics.constants = self.alignment_constants
+
+    def prepared(self, pred: Tensor, batch: Batch) -> Prepared:
+        """What the protocol makes of a prediction, for callbacks: resized, aligned, clamped; and the pixels that count.
+
+        Args:
+            pred: (B,1,h,w), as ``outputs["pred"]`` of a test step.
+            batch: of the test.
+        """
+        protocol = self.protocol or EvalProtocol()
+        truth = batch["depth"], batch["valid"]
+        return protocol.prepare_reported(pred, *truth, self.ambiguity, self.alignment_constants)
 
     def counted(self, batch_idx: int, loader: object) -> Tensor | None:
         """Which images of the batch count: a distributed sampler repeats some at the end to fill all ranks."""

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mde.errors import ConfigError
-from mde.metrics import functional
-from mde.metrics.functional import NAMES, SUMS, _dense_sums, depth_errors, errors_from_sums, pixel_sums
+from mde.metrics import sums as module
+from mde.metrics.functional import NAMES, SUMS, depth_errors, errors_from_sums, pixel_sums
+from mde.metrics.sums import _dense_sums
 
 ORACLE = Path(__file__).parents[2] / "../shared/facts/metric_oracle.json"
 ORACLE_NAMES = {"d1": "delta1", "d2": "delta2", "d3": "delta3", "silog_x100": "silog"} | {
@@ -76,7 +77,7 @@ def test_sums_of_an_accelerator_equal_those_of_the_cpu(share: float, dtype: torc
 def test_many_blocks_give_the_sums_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     pred, truth, valid = maps(2, 0.9)
     whole = pixel_sums(pred, truth, valid)
-    monkeypatch.setattr(functional, "_ROWS", 1)
+    monkeypatch.setattr(module, "_ROWS", 1)
     torch.testing.assert_close(pixel_sums(pred, truth, valid), whole, rtol=1e-6, atol=1e-5)
 
 
@@ -220,3 +221,19 @@ def test_shapes_and_masks_that_do_not_fit_are_refused() -> None:
         depth_errors(truth[:1], truth, truth > 0)
     with pytest.raises(ConfigError, match="bool"):
         depth_errors(truth, truth, truth)
+
+
+def test_a_row_may_be_longer_than_a_block() -> None:
+    pred, truth, valid = maps(10, 1.0, (1, 1, 2, 140_000))
+    for name, value in depth_errors(pred, truth, valid).items():
+        exact = reference(pred[valid].numpy(), truth[valid].numpy())[name]
+        assert value.item() == pytest.approx(exact, rel=1e-6), name
+
+
+@pytest.mark.parametrize("share", [0.05, 1.0])
+def test_predictions_are_clamped_in_copies(share: float) -> None:
+    pred, truth, valid = maps(11, share)
+    before = pred.clone()
+    made = pixel_sums(pred, truth, valid, (1.0, 3.0))
+    torch.testing.assert_close(made, pixel_sums(pred.clamp(1.0, 3.0), truth, valid), rtol=0, atol=0)
+    torch.testing.assert_close(pred, before, rtol=0, atol=0, equal_nan=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mde.errors import ConfigError, DataFormatError
-from mde.metrics import NAMES, DepthMetrics, depth_errors
+from mde.metrics import NAMES, DepthMetrics, depth_errors, pixel_sums
+from mde.metrics.modular import _PARTS, _tally
 from mde.protocol import EvalProtocol
 from mde.types import Ambiguity
 
@@ -264,7 +266,7 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(tmp_path / "worker.py")]
     workers = [subprocess.Popen([*command, str(rank), str(tmp_path)], env=environment) for rank in (0, 1)]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    assert [worker.wait(timeout=900) for worker in workers] == [0, 0]
     alone = DepthMetrics(PROTOCOL)
     alone.update(*data)
     for rank in (0, 1):
@@ -279,3 +281,91 @@ def test_rounding_of_image_errors_is_far_below_their_noise() -> None:
     exact = depth_errors(pred.clamp(1e-3, 10), truth, PROTOCOL.mask(truth, valid))
     assert max(abs(made[name].item() - exact[name].item()) for name in NAMES) <= 2.0**-35
     assert np.isfinite([v.item() for v in made.values()]).all()
+
+
+ORACLE = Path(__file__).parents[2] / "../shared/facts/metric_oracle.json"
+
+
+def test_rmse_of_mean_squares() -> None:
+    pred, truth, valid = batch(12)
+    plain, made = evaluate((pred, truth, valid)), evaluate((pred, truth, valid), pooling="mse")
+    errors = depth_errors(pred.clamp(1e-3, 10), truth, PROTOCOL.mask(truth, valid))
+    assert made["rmse"].item() == pytest.approx((errors["rmse"] ** 2).mean().sqrt().item(), rel=1e-7)
+    assert {k: v.item() for k, v in made.items() if k != "rmse"} == {
+        k: v.item() for k, v in plain.items() if k != "rmse"
+    }
+
+
+@pytest.mark.parametrize("sizes", [(37,), (16, 16, 5), (1,) * 37, (7, 30)])
+def test_rmse_of_sixteen_images_in_a_row_whatever_the_batch_size(sizes: tuple[int, ...]) -> None:
+    pred, truth, valid = batch(13, size=37)
+    valid[3] = False  # has its place among the sixteen
+    valid[32:] = False  # a last group without a pixel is left out
+    metric = DepthMetrics(PROTOCOL, pooling="batch16")
+    for part in torch.split(torch.arange(37), list(sizes)):
+        metric.update(pred[part], truth[part], valid[part])
+    mask, p, g = PROTOCOL.mask(truth, valid), pred.clamp(1e-3, 10).double(), truth.double()
+    groups = [((p - g)[i : i + 16][mask[i : i + 16]] ** 2).mean().sqrt() for i in (0, 16)]
+    assert metric.compute()["rmse"].item() == pytest.approx(torch.stack(groups).mean().item(), rel=1e-6)
+    metric.reset()
+    metric.update(pred[:5], truth[:5], valid[:5])
+    expected = ((p - g)[:5][mask[:5]] ** 2).mean().sqrt()
+    assert metric.compute()["rmse"].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_all_definitions_of_the_oracle() -> None:
+    if not ORACLE.exists():
+        pytest.skip("no shared folder with the oracle beside the repository")
+    known = json.loads(ORACLE.read_text())
+    truth, pred = (torch.tensor(known[k], dtype=torch.float64).view(2, 1, 2, 3) for k in ("gt", "pred"))
+    names = {
+        "si_log_mse": "paper2_rmselog_literal_no_sqrt",
+        "rmse_log_si": "paper2_rmselog_sqrt",
+        "silog_eigen": "eigen_si_half",
+        "silog_half": "dav2_silog_half_lambda",
+    }
+    for pooling, key in (("image", "mean_over_images"), ("pixel", "pooled"), ("mse", "mean_over_images")):
+        metric = DepthMetrics(EvalProtocol(max_depth=80.0, pooling=pooling))
+        metric.update(pred, truth, truth > 0)
+        for ours, theirs in names.items():
+            assert metric.other_definitions()[ours].item() == pytest.approx(known[key][theirs], rel=1e-8)
+        if pooling == "mse":
+            assert metric.compute()["rmse"].item() == pytest.approx(known["rmse_paper0"], rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "column", "other"),
+    [
+        ({"silog": "eigen"}, "silog", "silog_eigen"),
+        ({"silog": "half"}, "silog", "silog_half"),
+        ({"rmse_log": "si"}, "rmse_log", "rmse_log_si"),
+        ({"rmse_log": "si_mse"}, "rmse_log", "si_log_mse"),
+    ],
+)
+@pytest.mark.parametrize("pooling", ["image", "pixel"])
+def test_a_column_is_what_its_protocol_calls_so(
+    settings: dict[str, str], column: str, other: str, pooling: str
+) -> None:
+    metric = DepthMetrics(EvalProtocol(max_depth=10.0, pooling=pooling, **settings))
+    metric.update(*batch(14))
+    made = metric.compute()
+    assert made[column].item() == metric.other_definitions()[other].item()
+    assert metric.last is not None
+    assert metric.last.errors.shape == (7, 10)
+    if pooling == "image":
+        seen = metric.last.pixels > 0
+        mean = metric.last.errors[seen, NAMES.index(column)].mean().item()
+        assert mean == pytest.approx(made[column].item(), rel=1e-8)
+
+
+def test_what_a_batch_adds_is_the_same_in_arrays_and_in_tensors() -> None:
+    pred, truth, valid = batch(15)
+    valid[2] = False
+    sums = pixel_sums(pred, truth, valid)
+    fallen, counted = torch.arange(7) == 3, torch.arange(7) != 2
+    size = sum(_PARTS)
+    arrays = _tally(PROTOCOL, np.zeros(size), *(t.numpy() for t in (sums, fallen, counted)))
+    tensors = _tally(PROTOCOL, torch.zeros(size, dtype=torch.float64), sums, fallen, counted)
+    for ours, theirs in zip(arrays, tensors, strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-12)
+    assert arrays[1][-3:].tolist() == [6, 0, 1]

@@ -1,48 +1,28 @@
-"""Fits between a relative prediction and the measured depth, one per image: scale, shift, or both.
-
-A network that was trained without metric labels gives depth or disparity up to unknown constants; a table of its errors
-is made after these constants were fitted to the truth of each image. All fits are closed forms, batched, in float64.
-
-An image may leave a fit undefined (no pixel to fit on, a constant prediction, a prediction with NaN). Nothing becomes
-NaN by that: `fit` falls back as described there and says so in `Fit.degenerate`.
-"""
+"""One fit per image: `fit` finds the constants, `apply_fit` makes metres of them, `align` does both."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mde.errors import ConfigError, nearest
+from mde.alignment.modes import require_known, require_mode
+from mde.alignment.robust import robust_lines
+from mde.errors import ConfigError
 from mde.masking import fill
 from mde.types import Ambiguity
 
-__all__ = ["MODES", "Fit", "align", "apply_fit", "fit", "require_mode"]
-
-MODES: dict[str, str] = {
-    "none": "the prediction is metres already",
-    "median": "depth times the ratio of the medians (monodepth2)",
-    "scale": "depth times the least-squares factor",
-    "scale_shift": "least-squares scale and shift in depth",
-    "disparity_scale_shift": "least-squares scale and shift of a predicted disparity to 1/depth (MiDaS)",
-    "log_affine": "least-squares line in log depth",
-}
-
-FITTING: dict[Ambiguity, tuple[str, ...]] = {
-    Ambiguity.METRIC: ("none", "median", "scale", "scale_shift", "log_affine"),
-    Ambiguity.SCALE: ("median", "scale", "scale_shift", "log_affine"),
-    Ambiguity.AFFINE_DEPTH: ("scale_shift",),
-    Ambiguity.AFFINE_DISPARITY: ("disparity_scale_shift",),
-}
+__all__ = ["Fit", "align", "apply_fit", "coordinates", "fit"]
 
 # Aligned disparity and exp-aligned depth stay within 1e-6 and 1e6 (1/m or m): finite in float32, and wider than the
 # range of any protocol, whose clamp then decides (a cap of 80 m is a disparity of 0.0125).
 _LIMIT = 1e6
 # A prediction whose spread is below the resolution of float32 is constant: its slope would be rounding noise.
 _RESOLUTION = float(np.finfo(np.float32).eps)
+
+_Constants = tuple[Tensor, Tensor, Tensor]
 
 
 class Fit(NamedTuple):
@@ -66,7 +46,7 @@ def align(pred: Tensor, target: Tensor, valid: Tensor, mode: str, *, ambiguity: 
         pred: (B,1,H,W), depth or disparity up to what `mode` fits; garbage allowed outside `valid`. Not modified.
         target: (B,1,H,W), metres, positive where valid.
         valid: bool (B,1,H,W), the pixels to fit on. The result covers all pixels.
-        mode: key of `MODES`.
+        mode: an `Alignment` or its string, see `MODES`.
         ambiguity: what the numbers of `pred` mean; when given, a mode that does not fit it is refused.
 
     Returns:
@@ -93,16 +73,17 @@ def fit(pred: Tensor, target: Tensor, valid: Tensor, mode: str) -> Fit:
     * "scale_shift": argmin_{s,t} sum (s p + t - g)^2 (Marigold, least_square).
     * "disparity_scale_shift": argmin_{s,t} sum (s p + t - 1/g)^2, p a disparity (MiDaS, Ranftl et al. 2020).
     * "log_affine": argmin_{a,b} sum (a ln p + b - ln g)^2 over pixels with p > 0.
+    * "robust_*": the same lines by `mde.alignment.robust.robust_lines` (least median of squares, then biweight).
 
-    Fallbacks where the fit is degenerate: a constant prediction takes scale 0 and the mean of the truth in the space of
-    the fit, which is its best constant; everything else (no pixel, NaN or infinity among them, a factor that is not
-    positive) takes the identity, so that a NaN stays where it was and the evaluation reports it.
+    Fallbacks where the fit is degenerate: a constant prediction takes scale 0 and the mean (robust: the median) of the
+    truth in the space of the fit, which is its best constant; everything else (no pixel, NaN or infinity among them, a
+    factor that is not positive) takes the identity, so that a NaN stays where it was and the evaluation reports it.
 
     Args:
         pred: (B,1,H,W), garbage allowed outside `valid`.
         target: (B,1,H,W), metres, positive where valid.
         valid: bool (B,1,H,W).
-        mode: key of `MODES`.
+        mode: an `Alignment` or its string.
 
     Raises:
         ConfigError: unknown mode, or tensors of different shapes.
@@ -112,26 +93,19 @@ def fit(pred: Tensor, target: Tensor, valid: Tensor, mode: str) -> Fit:
     >>> round(made.scale.item(), 6), round(made.shift.item(), 6)
     (0.5, 0.25)
     """
-    _require_known(mode)
+    require_known(mode)
     if not pred.shape == target.shape == valid.shape or valid.dtype != torch.bool:
         raise ConfigError(
             f"alignment needs equal shapes and a bool mask, got {tuple(pred.shape)}, {tuple(target.shape)} and "
             f"{valid.dtype} {tuple(valid.shape)}",
             next_action="resize the prediction to the ground truth first (EvalProtocol.prepare does)",
         )
-    batch = len(pred)
-    identity = Fit(
-        torch.ones(batch, dtype=torch.float64, device=pred.device),
-        torch.zeros(batch, dtype=torch.float64, device=pred.device),
-        torch.zeros(batch, dtype=torch.bool, device=pred.device),
-    )
+    one = torch.ones(len(pred), dtype=torch.float64, device=pred.device)
     if mode == "none":
-        return identity
-    scale, shift, degenerate = _FITS[mode](pred.detach().flatten(1), target.flatten(1), valid.flatten(1))
+        return Fit(one, 0 * one, one < 0)
+    scale, shift, degenerate = _constants(pred.detach().flatten(1), target.flatten(1), valid.flatten(1), mode)
     usable = scale.isfinite() & shift.isfinite()
-    return Fit(
-        torch.where(usable, scale, identity.scale), torch.where(usable, shift, identity.shift), degenerate | ~usable
-    )
+    return Fit(torch.where(usable, scale, one), torch.where(usable, shift, 0.0), degenerate | ~usable)
 
 
 def apply_fit(pred: Tensor, fit: Fit, mode: str) -> Tensor:
@@ -140,7 +114,7 @@ def apply_fit(pred: Tensor, fit: Fit, mode: str) -> Tensor:
     Args:
         pred: (B,1,H,W).
         fit: constants of B images, or of one image for all.
-        mode: the key of `MODES` that `fit` was made with.
+        mode: what `fit` was made with.
 
     Returns:
         Depth in metres, (B,1,H,W), float32 (float64 for float64).
@@ -152,7 +126,7 @@ def apply_fit(pred: Tensor, fit: Fit, mode: str) -> Tensor:
     >>> apply_fit(torch.full((2, 1, 1, 1), 3.0), Fit(one, one, one < 0), "disparity_scale_shift").flatten()
     tensor([0.2500, 0.2500])
     """
-    _require_known(mode)
+    require_known(mode)
     dtype = pred.dtype if pred.dtype == torch.float64 else torch.float32
     if mode == "none":
         return pred.to(dtype)
@@ -163,68 +137,39 @@ def apply_fit(pred: Tensor, fit: Fit, mode: str) -> Tensor:
         aligned = (scale * values.clamp(min=1 / _LIMIT).log() + shift).exp().clamp(1 / _LIMIT, _LIMIT)
     else:
         aligned = scale * values + shift
-    if mode == "disparity_scale_shift":
+    if mode.endswith("disparity_scale_shift"):
         aligned = 1 / aligned.clamp(min=1 / _LIMIT)
     return aligned.to(dtype)
 
 
-def require_mode(mode: str, ambiguity: Ambiguity) -> None:
-    """Refuse an alignment that does not fit what the numbers mean.
+def coordinates(pred: Tensor, target: Tensor, valid: Tensor, mode: str) -> _Constants:
+    """Where the line of a mode is fitted: x and y, (B,N) float64, and the pixels that take part, bool (B,N).
 
-    Raises:
-        ConfigError: the message names the modes that do fit.
-
-    >>> require_mode("median", Ambiguity.SCALE)
+    Args:
+        pred: (B,N).
+        target: (B,N), metres.
+        valid: bool (B,N).
+        mode: any but "none" and "median".
     """
-    _require_known(mode)
-    if mode in FITTING[ambiguity]:
-        return
-    raise ConfigError(
-        f"alignment {mode!r} does not fit a prediction that is {ambiguity.name}",
-        where="protocol.alignment",
-        next_action=f"use {' or '.join(FITTING[ambiguity])}",
-    )
+    if mode == "log_affine":
+        # only zero and below is left out; a NaN has to stay in, or it would go unnoticed
+        valid = valid & ~(pred <= 0)
+        return fill(pred.double(), valid, 1.0).log(), fill(target.double(), valid, 1.0).log(), valid
+    if mode.endswith("disparity_scale_shift"):
+        return pred.double(), 1 / fill(target.double(), valid, 1.0), valid
+    return pred.double(), target.double(), valid
 
 
-def _require_known(mode: str) -> None:
-    if mode not in MODES:
-        raise ConfigError(f"unknown alignment {mode!r}", next_action=f"nearest: {nearest(mode, MODES)}")
-
-
-_Constants = tuple[Tensor, Tensor, Tensor]
-
-
-def _fit_median(pred: Tensor, target: Tensor, valid: Tensor) -> _Constants:
-    scale = _medians(target, valid) / _medians(pred, valid)
-    return _positive(scale)
-
-
-def _fit_scale(pred: Tensor, target: Tensor, valid: Tensor) -> _Constants:
-    p, g = fill(pred.double(), valid), fill(target.double(), valid)
-    return _positive((p * g).sum(1) / (p * p).sum(1))
-
-
-def _fit_scale_shift(pred: Tensor, target: Tensor, valid: Tensor) -> _Constants:
-    return _line(pred.double(), target.double(), valid)
-
-
-def _fit_disparity(pred: Tensor, target: Tensor, valid: Tensor) -> _Constants:
-    return _line(pred.double(), 1 / fill(target.double(), valid, 1.0), valid)
-
-
-def _fit_log(pred: Tensor, target: Tensor, valid: Tensor) -> _Constants:
-    # only zero and below is left out; a NaN has to stay in, or it would go unnoticed
-    valid = valid & ~(pred <= 0)
-    return _line(fill(pred.double(), valid, 1.0).log(), fill(target.double(), valid, 1.0).log(), valid)
-
-
-_FITS: dict[str, Callable[[Tensor, Tensor, Tensor], _Constants]] = {
-    "median": _fit_median,
-    "scale": _fit_scale,
-    "scale_shift": _fit_scale_shift,
-    "disparity_scale_shift": _fit_disparity,
-    "log_affine": _fit_log,
-}
+def _constants(pred: Tensor, target: Tensor, valid: Tensor, mode: str) -> _Constants:
+    if mode == "median":
+        return _positive(_medians(target, valid) / _medians(pred, valid))
+    x, y, used = coordinates(pred, target, valid, mode)
+    if mode == "scale":
+        x, y = fill(x, used), fill(y, used)
+        return _positive((x * y).sum(1) / (x * x).sum(1))
+    if mode == "robust_scale":
+        return _positive(robust_lines(x, y, used, through_origin=True)[0])
+    return robust_lines(x, y, used) if mode.startswith("robust") else _lines(x, y, used)
 
 
 def _positive(scale: Tensor) -> _Constants:
@@ -233,7 +178,7 @@ def _positive(scale: Tensor) -> _Constants:
     return torch.where(usable, scale, torch.nan), torch.zeros_like(scale), ~usable
 
 
-def _line(x: Tensor, y: Tensor, valid: Tensor) -> _Constants:
+def _lines(x: Tensor, y: Tensor, valid: Tensor) -> _Constants:
     """Least-squares line y = s x + t of each row, (B,N) float64; centred, as the plain normal equations cancel."""
     count = valid.sum(1).double()
     x, y = fill(x, valid), fill(y, valid)
