@@ -195,6 +195,7 @@ class SYNTHIADataModule(DepthDataModule):
             "frames": {name: len(part) for name, part in self._parts.items()},
             "missing": self._missing,
             "ground_truth": "rendered",
+            **({"classes": {str(k): name for k, name in SYNTHIA_CLASSES.items()}} if self.labels else {}),
         }
 
     def _find(self) -> None:
