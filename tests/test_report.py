@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import math
 
 import numpy as np
@@ -98,3 +99,18 @@ def test_variants_and_extra_metrics_travel_and_stand_in_the_table(tmp_path):
     assert [row.index(text) for text in ("0.1000", "0.2000", "0.4000", "0.25")] == sorted(
         row.index(text) for text in ("0.1000", "0.2000", "0.4000", "0.25")
     )
+
+
+def test_many_variants_are_rows_and_keep_their_numbers():
+    from mde.report.tables import variants_table
+
+    metrics = {"abs_rel": 0.4592, "rmse": 1.5, "delta1": 0.37}
+    table = variants_table(
+        metrics, {"median": {"abs_rel": 0.337, "rmse": 1.2, "delta1": 0.5}, "scale": {"abs_rel": 0.3}}
+    )
+    console = Console(width=60, file=io.StringIO(), record=True)
+    console.print(table)
+    lines = [line.split() for line in console.export_text().splitlines() if "0." in line]
+    assert [line[1] for line in lines] == ["network", "median", "scale"]
+    assert [line[3] for line in lines] == ["0.4592", "0.3370", "0.3000"]
+    assert lines[2][5] == "-"  # unknown

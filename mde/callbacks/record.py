@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,28 @@ import torchmetrics
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
 
 from mde import __version__
-from mde.callbacks.scores import ExtraMetrics, VariantScores, as_floats
+from mde.callbacks.measure import NetworkClock, parameter_counts, weights_hash
+from mde.callbacks.per_image import ImageRecord, extra_per_image
+from mde.callbacks.scores import Alignments, ExtraMetrics, VariantScores, as_floats
 from mde.data import DepthDataModule
 from mde.errors import MdeError
 from mde.metrics import DepthMetrics
 from mde.models import DepthModule
 from mde.models.checkpoint import KEY
 from mde.protocol import EvalProtocol
-from mde.report import Results, metrics_table, write_results
-from mde.types import Batch
+from mde.report.results import FILE, Results, add_intervals, write_results
+from mde.report.scores import CONSTANT_FILE
+from mde.report.scores import FILE as SCORES_FILE
+from mde.report.tables import metrics_table, number, variants_table
+from mde.types import Ambiguity, Batch
 
 __all__ = ["EpochSeed", "RunRecorder", "Throughput"]
+
+_BESIDE = 2  # variants that stand beside the network in a table; more get a table of their own
+_LISTED = 4  # files of a folder up to which each is named
 
 
 class EpochSeed(Callback):
@@ -46,8 +56,9 @@ class RunRecorder(Callback):
     """Writes ``config.yaml``, puts what a checkpoint needs into it, and writes ``results.json`` after a test.
 
     Beside every tested network it scores the constant predictor that knows nothing but the median depth of the training
-    set: a network that does not beat it has learnt nothing. Variants of the prediction that a module offers are scored
-    beside it, and the metrics of an `ExtraMetrics` stand there, too.
+    set: a network that does not beat it has learnt nothing. Variants of the prediction that a module or `Alignments`
+    offers are scored beside it, and the metrics of an `ExtraMetrics` stand there, too. The errors of each image go to
+    ``per_image.csv`` (those of the constant to ``per_image_constant.csv``), from which the intervals come.
 
     Args:
         folder: of the run.
@@ -60,6 +71,8 @@ class RunRecorder(Callback):
         self.median_depth: float | None = None
         self._baseline: DepthMetrics | None = None
         self._variants = VariantScores()
+        self._records: dict[str, ImageRecord] = {}
+        self._clock: NetworkClock | None = None
         self._last: Results | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -82,10 +95,16 @@ class RunRecorder(Callback):
             self._find_median(trainer)
         except MdeError as error:  # the training set need not be there to test
             rank_zero_info(f"No constant predictor beside the network: {error}")
-        protocol = pl_module.protocol if isinstance(pl_module, DepthModule) else None
-        self._variants = VariantScores()
+        self._variants, self._records, self._last = VariantScores(), {}, None
+        if not isinstance(pl_module, DepthModule):
+            return
+        files = [SCORES_FILE]
         if self.median_depth is not None:
-            self._baseline = DepthMetrics(protocol or EvalProtocol()).to(pl_module.device)
+            self._baseline = DepthMetrics(_constants_protocol(pl_module)).to(pl_module.device)
+            files.append(CONSTANT_FILE)
+        self._records = {name: ImageRecord(self.folder / name, trainer.global_rank) for name in files}
+        self._clock = NetworkClock(pl_module)
+        self._clock.start()
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: Any
@@ -94,45 +113,67 @@ class RunRecorder(Callback):
             return
         counted = pl_module.counted(batch_idx, trainer.test_dataloaders)
         self._variants.update(pl_module, batch, counted)
+        self._record(SCORES_FILE, pl_module.test_metrics, batch, counted, extra_per_image(trainer))
         if self._baseline is not None and self.median_depth is not None:
-            constant = torch.full_like(batch["depth"], self.median_depth)
-            self._baseline.update(constant, batch["depth"], batch["valid"], counts=counted)
+            depth = batch["depth"]
+            kind = Ambiguity.METRIC if self._baseline.protocol.alignment == "none" else pl_module.ambiguity
+            constant = torch.full_like(depth, _in_unit_of(kind, self.median_depth))
+            self._baseline.update(constant, depth, batch["valid"], ambiguity=kind, counts=counted)
+            self._record(CONSTANT_FILE, self._baseline, batch, counted, {})
+
+    def _record(
+        self, name: str, metrics: DepthMetrics | None, batch: Batch, counted: Tensor | None, extra: dict[str, Tensor]
+    ) -> None:
+        if metrics is not None and metrics.last is not None:
+            self._records[name].add(batch["id"], metrics.last, counted, extra)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, DepthModule) or pl_module.test_metrics is None:
             return
+        rate = None if self._clock is None else self._clock.stop()
         results = self._results(trainer, pl_module, pl_module.test_metrics)  # all ranks: it sums over them
+        results.images_per_second = rate
+        scores = {name: record.join(trainer) for name, record in self._records.items()}
         self._last = results
+        own = scores.get(SCORES_FILE)
+        if trainer.is_global_zero and own is not None:
+            add_intervals(results, own, scores.get(CONSTANT_FILE))
         if trainer.is_global_zero:
-            write_results(results, self.folder / "results.json")
+            write_results(results, self.folder / FILE)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._last is not None and trainer.is_global_zero:
             _show(self._last, self.folder)
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self._clock is not None:
+            self._clock.stop()
+
     def _results(self, trainer: Trainer, module: DepthModule, metrics: DepthMetrics) -> Results:
-        baseline = None if self._baseline is None else as_floats(self._baseline.compute())
-        counts = metrics.counts()
-        extra = [c.compute() for c in trainer.callbacks if isinstance(c, ExtraMetrics)]  # type: ignore[attr-defined]
+        counts, fit = metrics.counts(), module.alignment_constants
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        extra = [callback for callback in callbacks if isinstance(callback, ExtraMetrics)]
+        aligned = [callback.compute() for callback in callbacks if isinstance(callback, Alignments)]
         return Results(
             metrics=as_floats(metrics.compute()),
-            baseline=baseline,
-            variants=self._variants.compute(),
-            extra={name: value for each in extra for name, value in each.items()},
+            baseline=None if self._baseline is None else as_floats(self._baseline.compute()),
+            variants={name: found for each in (self._variants.compute(), *aligned) for name, found in each.items()},
+            definitions=as_floats(metrics.other_definitions()),
+            alignment_constants=None if fit is None else {"scale": float(fit.scale), "shift": float(fit.shift)},
+            extra={name: value for each in extra for name, value in each.compute().items()},
+            tables={name: table for each in extra for name, table in each.tables().items()},
             baseline_depth=self.median_depth,
             protocol=metrics.protocol.to_dict(),
             images=counts.images,
             skipped=counts.skipped,
+            degenerate=counts.degenerate,
             model=type(module).__name__,
             data=type(trainer.datamodule).__name__,  # type: ignore[attr-defined]
             data_facts=_facts(trainer),
+            parameters=parameter_counts(module),
+            weights_hash=weights_hash(module),
             checkpoint=str(trainer.ckpt_path) if trainer.ckpt_path else None,
-            versions={
-                "mde": __version__,
-                "torch": torch.__version__,
-                "lightning": lightning.__version__,
-                "torchmetrics": torchmetrics.__version__,
-            },
+            versions=_versions(),
         )
 
     def _find_median(self, trainer: Trainer) -> None:
@@ -175,6 +216,23 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
     return datamodule.record() if isinstance(datamodule, DepthDataModule) else {}
 
 
+def _constants_protocol(module: DepthModule) -> EvalProtocol:
+    """How the constant predictor is scored: as the network is, but a fit for a whole set is the network's alone."""
+    protocol = module.protocol or EvalProtocol()
+    if protocol.alignment_scope == "image":
+        return protocol
+    return replace(protocol, alignment="none", alignment_scope="image", alignment_pooling="pixel")
+
+
+def _in_unit_of(ambiguity: Ambiguity, depth: float) -> float:
+    return 1 / depth if ambiguity is Ambiguity.AFFINE_DISPARITY else depth
+
+
+def _versions() -> dict[str, str]:
+    libraries = (torch, lightning, torchmetrics)
+    return {"mde": __version__, **{library.__name__: str(library.__version__) for library in libraries}}
+
+
 def _show(results: Results, folder: Path) -> None:
     from rich.console import Console
 
@@ -184,14 +242,37 @@ def _show(results: Results, folder: Path) -> None:
         f"test of {results.model} on {results.images} images, protocol {protocol['name']} ({protocol['fingerprint']})"
     )
     console = Console()
+    many = len(results.variants) > _BESIDE
     table = metrics_table(
-        results.metrics, results.baseline, title=title, baseline_name=constant, variants=results.variants
+        results.metrics,
+        results.baseline,
+        title=title,
+        baseline_name=constant,
+        variants=None if many else results.variants,
+        intervals=results.intervals,
+        ratio_intervals=results.ratio_intervals,
     )
     console.print(table)
+    if many:
+        console.print(variants_table(results.metrics, results.variants))
+    if results.intervals:
+        console.print("±: half the width of the 95 % interval over images.")
     for name, value in results.extra.items():
-        console.print(f"{name} {value:.4f}")
+        console.print(f"{name} {number(value, results.intervals.get(name))}")
     if results.skipped:
         console.print(f"{results.skipped} image(s) without one pixel to score were left out.")
+    if results.degenerate:
+        console.print(f"{results.degenerate} image(s) did not determine their alignment, which fell back; they count.")
     console.print("Written:")
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")):
-        console.print(f"  {path}", soft_wrap=True, highlight=False)
+    for line in _written(folder):
+        console.print(f"  {line}", soft_wrap=True, highlight=False)
+
+
+def _written(folder: Path) -> list[str]:
+    """The files of a run, and its folders of many files by their number."""
+    lines = []
+    for path in sorted(p for p in folder.iterdir() if not p.name.startswith(".")):
+        inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        few = len(inside) <= _LISTED
+        lines += [str(each) for each in inside] if few else [f"{path}/ ({len(inside)} files)"]
+    return lines

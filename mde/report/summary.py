@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mde.protocol import EvalProtocol, require_same
 from mde.report.results import Results
-from mde.report.tables import HIGHER_IS_BETTER
+from mde.report.tables import Grid, direction
 
 __all__ = ["Summary"]
 
@@ -58,7 +58,7 @@ class Summary:
 
     def cells(self) -> list[list[str]]:
         """The table as text, its head first."""
-        arrows = [f"{name} {'↑' if name in HIGHER_IS_BETTER else '↓'}" for name in self.metrics]
+        arrows = [f"{name} {direction(name)}" for name in self.metrics]
         lines = [[*self.head, "runs", *arrows, f"{self.metrics[0]} of the constant", "network / constant"]]
         for labels, runs in self.groups:
             lines.append([*labels, str(len(runs)), *(_text(spread) for spread in self.spreads(runs).values())])
@@ -66,8 +66,7 @@ class Summary:
 
     def markdown(self) -> str:
         """The table for a page."""
-        head, *rows = [[cell.replace("|", "\\|") for cell in line] for line in self.cells()]
-        return "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *rows))
+        return self._grid().markdown()
 
     def csv(self) -> str:
         """The table for further work: numbers unrounded, mean and deviation in columns of their own."""
@@ -81,11 +80,11 @@ class Summary:
 
     def table(self, title: str) -> Table:
         """The table for a terminal."""
+        return self._grid(title).table()
+
+    def _grid(self, title: str = "") -> Grid:
         head, *rows = self.cells()
-        made = Table(*head, title=title, title_justify="left")
-        for row in rows:
-            made.add_row(*row)
-        return made
+        return Grid(head, rows, title, labels=len(self.head))
 
 
 def _spread(values: Sequence[float]) -> Spread:
