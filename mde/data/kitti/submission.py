@@ -41,7 +41,11 @@ def export_submission(predictions: str | Path | Mapping[str, _Map], folder: str 
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError("the folder is not empty", where=target, next_action="give a new folder")
-    pairs = _stored(Path(predictions)) if isinstance(predictions, str | Path) else sorted(predictions.items())
+    pairs = (
+        _stored(Path(predictions))
+        if isinstance(predictions, str | Path)
+        else ((name, predictions[name]) for name in sorted(predictions))
+    )
     files = []
     for name, metres in pairs:
         path = target / f"{_checked_name(name)}.png"
