@@ -78,6 +78,32 @@ def tiny_sam(needs: Callable[[Path], list[str]]) -> Callable[[Path], list[str]]:
     return lambda folder: [*needs(folder), f"{ENCODER}.weights", "null", f"{ENCODER}.config", config]
 
 
+TINY_DEPTH_ANYTHING = {
+    "model_type": "depth_anything",
+    "patch_size": 14,
+    "reassemble_hidden_size": 24,
+    "neck_hidden_sizes": [8, 8, 16, 16],
+    "fusion_hidden_size": 16,
+    "head_hidden_size": 8,
+    "backbone_config": {
+        "model_type": "dinov2",
+        "hidden_size": 24,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "mlp_ratio": 2,
+        "image_size": 56,
+        "patch_size": 14,
+        "out_indices": [1, 2, 3, 4],
+        "reshape_hidden_states": False,
+    },
+}
+
+
+def tiny_depth_anything(needs: Callable[[Path], list[str]], **more: object) -> Callable[[Path], list[str]]:
+    plain = ["--model.weights", "null", "--model.preprocessing", '{"size": [28, 42]}']
+    return lambda folder: [*needs(folder), *plain, "--model.config", json.dumps({**TINY_DEPTH_ANYTHING, **more})]
+
+
 def densedepth_set(folder: Path) -> list[str]:
     get_layout("nyu/densedepth").load_writer()(folder, 20, smooth, (48, 64))  # paper 0's 1 % is one of 20
     mark(folder, "nyu/densedepth", {})
@@ -94,17 +120,22 @@ NEEDS: dict[str, Callable[[Path], list[str]]] = {
     "kitti/deeplab_sid_paper2": deeplab("kitti/raw", (375, 1242)),
     "kitti/densedepth": made("kitti/raw"),
     "kitti/densedepth_velodyne": made("kitti/raw"),
+    "kitti/depth_anything_v2": tiny_depth_anything(small("kitti/raw", (375, 1242))),
     "nyu/densedepth": densenet,
     "nyu/densedepth_50k": made("nyu/densedepth"),
     "nyu/densedepth_bts": made("nyu/bts"),
     "nyu/densedepth_filled": made("nyu/h5"),
     "nyu/densedepth_paper3": densenet,
+    "nyu/depth_anything_v2": tiny_depth_anything(nyu),
+    "nyu/depth_anything_v2_metric": tiny_depth_anything(nyu, depth_estimation_type="metric", max_depth=10),
     "nyu/sam": tiny_sam(nyu),
     "nyu/sam_paper0": tiny_sam(densedepth_set),
     "nyu/unet": nyu,
     "quickstart": rendered,
     "rooms/densedepth": rendered,
     "rooms/densedepth_paper3": rendered,
+    "rooms/depth_anything": rendered,
+    "rooms/glpn": rendered,
     "rooms/resnet": rendered,
     "rooms/resnet_paper1": rendered,
     "rooms/sam": rendered,

@@ -5,6 +5,7 @@ from mde.losses.compound import DenseDepthLoss, WeightedSum
 from mde.losses.cross_entropy import ClassCrossEntropy, class_cross_entropy
 from mde.losses.gradient import GradientLoss, gradient_loss
 from mde.losses.pixel import L1Loss, MSELoss, RMSELoss, l1_loss, mse_loss, rmse_loss
+from mde.losses.scale_shift_invariant import ScaleShiftInvariantLoss, scale_shift_invariant_loss
 from mde.losses.ssim import SSIMLoss, ssim_loss, ssim_map
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "RMSELoss",
     "GradientLoss",
     "SSIMLoss",
+    "ScaleShiftInvariantLoss",
     "ClassCrossEntropy",
     "WeightedSum",
     "DenseDepthLoss",
@@ -24,4 +26,5 @@ __all__ = [
     "ssim_loss",
     "ssim_map",
     "class_cross_entropy",
+    "scale_shift_invariant_loss",
 ]

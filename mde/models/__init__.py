@@ -8,6 +8,7 @@ from mde.models.deeplab_sid import DeepLabSID
 from mde.models.dense_depth import DenseDepth
 from mde.models.encoders import Encoder, SamEncoder, SmpEncoder, TimmEncoder, TorchvisionEncoder
 from mde.models.layers import BilinearUpsample, TransposedUpsample
+from mde.models.pretrained import MarigoldDepth, PretrainedDepth
 from mde.models.resnet_depth import ResNetDepth
 from mde.models.sam_depth import ResidualDecoder, SAMDepth
 from mde.models.schedules import Cyclic, OneCycle, PolyDecay, Schedule, WarmupCosine
@@ -16,6 +17,8 @@ from mde.models.unet import UNet
 __all__ = [
     "DeepLabSID",
     "DenseDepth",
+    "MarigoldDepth",
+    "PretrainedDepth",
     "ResNetDepth",
     "SAMDepth",
     "UNet",

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mde.errors import ConfigError
-from mde.losses import DenseDepthLoss, DepthLoss, GradientLoss, L1Loss, MSELoss, RMSELoss, SSIMLoss, WeightedSum
+from mde.losses import (
+    DenseDepthLoss,
+    DepthLoss,
+    GradientLoss,
+    L1Loss,
+    MSELoss,
+    RMSELoss,
+    ScaleShiftInvariantLoss,
+    SSIMLoss,
+    WeightedSum,
+)
 from mde.rebuild import build, spec_of
 
 LOSSES: dict[str, Callable[[], DepthLoss]] = {
@@ -23,6 +33,8 @@ LOSSES: dict[str, Callable[[], DepthLoss]] = {
     "ssim_same": lambda: SSIMLoss(5.0, window=5, padding="same"),
     "ssim_zero": lambda: SSIMLoss(5.0, window=5, padding="zero"),
     "ssim_box": lambda: SSIMLoss(5.0, window=3, window_type="box", padding="same"),
+    "ssi": ScaleShiftInvariantLoss,
+    "ssi_plain": lambda: ScaleShiftInvariantLoss(0.0),
     "densedepth": lambda: DenseDepthLoss(data_range=10.0),
     "weighted_sum": lambda: WeightedSum({"depth": L1Loss(), "edges": GradientLoss()}, {"edges": 0.25}),
 }
