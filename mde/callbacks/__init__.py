@@ -5,13 +5,17 @@ from mde.callbacks.averaging import AveragedWeights
 from mde.callbacks.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from mde.callbacks.curves import LossCurves
 from mde.callbacks.features import FeatureCache
+from mde.callbacks.gallery import Gallery
+from mde.callbacks.panels import RunSummary
 from mde.callbacks.pictures import ImagePanels
 from mde.callbacks.predictions import PredictionWriter
 from mde.callbacks.record import EpochSeed, RunRecorder, Throughput
+from mde.callbacks.scores import Alignments, ExtraMetrics, FullScores
 from mde.callbacks.speed import ChannelsLast, Compile
 from mde.callbacks.unfreeze import GradualUnfreezing
 
 __all__ = [
+    "Alignments",
     "AtomicCheckpointIO",
     "AveragedWeights",
     "BestCheckpoint",
@@ -19,12 +23,16 @@ __all__ = [
     "Compile",
     "DecoderActivations",
     "EpochSeed",
+    "ExtraMetrics",
     "FeatureCache",
+    "FullScores",
+    "Gallery",
     "GradualUnfreezing",
     "ImagePanels",
     "LastCheckpoint",
     "LossCurves",
     "PredictionWriter",
     "RunRecorder",
+    "RunSummary",
     "Throughput",
 ]

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from mde.callbacks.pictures import picture_loggers, send_picture
+from mde.callbacks.sinks import logger_sinks
 from mde.errors import ConfigError
 from mde.models import Decoder, DepthModule
 from mde.report import activation_figure
@@ -56,8 +56,8 @@ class DecoderActivations(Callback):
         folder = Path(trainer.default_root_dir) / "activations"
         folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(folder / f"epoch_{epoch:03d}.png", dpi=90)
-        for logger in picture_loggers(trainer):
-            send_picture(logger, figure, "val/activations", trainer.global_step)
+        for sink in logger_sinks(trainer):
+            sink.picture("val/activations", figure, trainer.global_step)
 
 
 @torch.no_grad()

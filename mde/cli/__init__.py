@@ -19,10 +19,31 @@ TRAINER_COMMANDS = {
     "predict": "write the test set's predictions of a checkpoint",
 }
 
-DATA_COMMANDS = {
+COMMANDS = {
     "make-data": ("mde.cli.make_data", "render a small data set in the layout of a real one, to try a recipe"),
     "prepare": ("mde.cli.prepare", "fetch a data set, or say how to get it, and verify what is there"),
     "doctor": ("mde.cli.doctor", "look for what is wrong with a data set; writes an HTML page"),
+    "evaluate": ("mde.cli.evaluate", "score predictions that any tool wrote, or write them for KITTI's server"),
+    "compare": (
+        "mde.cli.compare",
+        "put tested runs side by side, with intervals and paired tests; refuses what cannot be compared",
+    ),
+    "report": (
+        "mde.cli.report",
+        "one HTML page of tested runs that opens offline, or the figure of a paper",
+    ),
+    "sensitivity": (
+        "mde.cli.sensitivity",
+        "what each convention of evaluation does to a number, and which a published one used",
+    ),
+    "info": (
+        "mde.cli.info",
+        "what is installed and known here, and the licence of pretrained weights",
+    ),
+    "dashboard": (
+        "mde.cli.dashboard",
+        "make the workspace on W&B that compares methods; --dry-run prints it",
+    ),
     "sweep": ("mde.cli.sweep", "train combinations of settings with several seeds, and compare them in a table"),
     "shards": ("mde.cli.shards", "pack a data set into chunk files, for sets larger than one machine"),
 }
@@ -43,6 +64,7 @@ examples:
   mde fit --config quickstart --ckpt_path last       go on with the last run
   mde test --ckpt_path runs/quickstart/<date-time>/checkpoints/best.ckpt
   mde fit --config quickstart --print_config         all settings, to copy and change
+  mde compare runs/a runs/b                          tested runs in one table; report makes an HTML page
   mde sweep encoders --dry-run                       paper 3's encoder study: what it would run
   mde make-data kitti/raw DIR -n 20                  a rendered copy of a data set, to try its recipe
   mde doctor DIR                                     what is wrong with a data set, as an HTML page
@@ -82,18 +104,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         from mde.cli.train import run_trainer_command
 
         return run_trainer_command(words)
-    if command in DATA_COMMANDS:
-        return _run_data_command(command, words[1:])
+    if command in COMMANDS:
+        return _run_command(command, words[1:])
     return _wrong_command(command)
 
 
-def _run_data_command(command: str, words: Sequence[str]) -> int:
+def _run_command(command: str, words: Sequence[str]) -> int:
     from importlib import import_module
 
     from mde.errors import MdeError
 
     try:
-        return int(import_module(DATA_COMMANDS[command][0]).run(words))
+        return int(import_module(COMMANDS[command][0]).run(words))
     except SystemExit as stop:  # of argparse
         return int(stop.code or 0)
     except KeyboardInterrupt:
@@ -107,7 +129,7 @@ def _run_data_command(command: str, words: Sequence[str]) -> int:
 def _overview() -> str:
     from mde.cli.experiments import names
 
-    described = TRAINER_COMMANDS | {name: text for name, (_, text) in DATA_COMMANDS.items()}
+    described = TRAINER_COMMANDS | {name: text for name, (_, text) in COMMANDS.items()}
     commands = "\n".join(f"  {name:<13} {text}" for name, text in described.items())
     return _HELP.format(version=__version__, commands=commands, experiments=", ".join(names()))
 
@@ -115,7 +137,7 @@ def _overview() -> str:
 def _wrong_command(command: str) -> int:
     from mde.errors import nearest
 
-    valid = [*TRAINER_COMMANDS, *DATA_COMMANDS, "experiments"]
+    valid = [*TRAINER_COMMANDS, *COMMANDS, "experiments"]
     print(
         f"mde: error: unknown command {command!r}. Next: nearest: {nearest(command, valid)}; see mde --help",
         file=sys.stderr,

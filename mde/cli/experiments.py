@@ -10,11 +10,12 @@ __all__ = ["names", "resolve", "sweep_names"]
 
 _FOLDER = Path(__file__).parent.parent / "configs"
 _SWEEPS = "sweeps/"
+_OTHERS = (_SWEEPS, "wandb/")
 
 
 def names() -> list[str]:
     """All experiment names, such as "quickstart" and "nyu/densedepth"."""
-    return [name for name in _shipped() if not name.startswith(_SWEEPS)]
+    return [name for name in _shipped() if not name.startswith(_OTHERS)]
 
 
 def sweep_names() -> list[str]:

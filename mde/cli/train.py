@@ -24,13 +24,16 @@ from mde.callbacks import (
     AtomicCheckpointIO,
     BestCheckpoint,
     EpochSeed,
+    Gallery,
     ImagePanels,
     LastCheckpoint,
     LossCurves,
     PredictionWriter,
     RunRecorder,
+    RunSummary,
     Throughput,
 )
+from mde.callbacks.loggers import closing, make_loggers, place_loggers
 from mde.cli.environment import Machine, choose, usable_cores
 from mde.cli.experiments import resolve
 from mde.cli.problems import exit_code, one_line, parser_problem
@@ -130,6 +133,9 @@ class DepthCLI(LightningCLI):
         )
         parser.add_argument("--run.root", type=str, default="runs", help="where run folders are made")
         parser.add_argument("--run.test", type=bool, default=False, help="after fit, test the best checkpoint")
+        parser.add_argument(
+            "--run.log", type=str, default="", help="also log to wandb or tensorboard (or both, with a comma)"
+        )
         for key in _LINKED:
             parser.link_arguments(f"data.{key}", f"model.init_args.{key}", apply_on="instantiate")
 
@@ -141,10 +147,12 @@ class DepthCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         if self.subcommand == "predict":
             self.settings.return_predictions = False  # they go to disk one by one, memory would grow with the set
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         run = self.settings.run
         self.run_folder = new_run_folder(run.root, run.name)
+        self.plain_config = self._plain_config()  # before the loggers get their place: a resumed run has its own
+        place_loggers(self.settings.trainer.logger, self.run_folder)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = super().instantiate_trainer(
             default_root_dir=str(self.run_folder),
             logger=self._loggers(),
@@ -158,7 +166,9 @@ class DepthCLI(LightningCLI):
         given = config.get("callbacks") or []
         own: list[Callback] = [
             ImagePanels(self.run_folder),
-            RunRecorder(self.run_folder, self._plain_config()),  # after the pictures: it lists what was written
+            Gallery(self.run_folder),
+            RunSummary(self.run_folder, self.plain_config),
+            RunRecorder(self.run_folder, self.plain_config),  # after the pictures: it lists what was written
             LossCurves(),
             PredictionWriter(self.run_folder),
             EpochSeed(int(self.settings.seed_everything)),
@@ -177,7 +187,8 @@ class DepthCLI(LightningCLI):
         if given is False:
             return False
         others = [] if given in (None, True) else given if isinstance(given, list) else [given]
-        return [CSVLogger(save_dir=str(self.run_folder), name="", version=""), *others]
+        asked = make_loggers(self.settings.run.log, self.run_folder)
+        return [CSVLogger(save_dir=str(self.run_folder), name="", version=""), *asked, *others]
 
     def _given(self, key: str) -> list[Any]:
         value = self.config_init[self.subcommand].trainer.get(key)
@@ -205,6 +216,10 @@ class DepthCLI(LightningCLI):
         with without_weights() if self.settings.get("ckpt_path") else nullcontext():
             super().instantiate_classes()
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        with closing(self.trainer.loggers):
+            super()._run_subcommand(subcommand)
+
     def after_fit(self) -> None:
         best = next((c for c in self.trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint)), None)
         if self.settings.run.test and best is not None and best.best_model_path:
@@ -230,8 +245,11 @@ class _Check(DepthCLI):
     def _set_seed(self) -> None:
         """Nothing depends on it."""
 
-    def instantiate_trainer(self, **kwargs: Any) -> Any:
+    def before_instantiate_classes(self) -> None:
         """No run folder is made."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """None is needed."""
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Nothing is run."""
