@@ -10,7 +10,7 @@ import mde
 
 PUBLIC = {
     "mde": """
-        Ambiguity EvalProtocol Prediction __version__ align get_protocol load
+        Alignment Ambiguity EvalProtocol Prediction __version__ align get_protocol load
     """,
     "mde.types": """
         Ambiguity Batch Prediction StepOutput
@@ -26,11 +26,14 @@ PUBLIC = {
         CROPS PROTOCOLS EvalProtocol get_protocol require_same
     """,
     "mde.losses": """
-        ClassCrossEntropy DenseDepthLoss DepthLoss GradientLoss L1Loss MSELoss RMSELoss SSIMLoss WeightedSum
-        class_cross_entropy gradient_loss l1_loss mse_loss rmse_loss ssim_loss ssim_map
+        ClassCrossEntropy DenseDepthLoss DepthLoss GradientLoss L1Loss MSELoss RMSELoss SSIMLoss ScaleShiftInvariantLoss
+        WeightedSum class_cross_entropy gradient_loss l1_loss mse_loss rmse_loss scale_shift_invariant_loss ssim_loss
+        ssim_map
     """,
     "mde.metrics": """
-        DepthMetrics SSIMMetric depth_errors
+        BoundaryF1 ClassErrors DepthMetrics EdgeErrors GroupedErrors ImageMetric NormalErrors PlaneErrors PointErrors
+        RangeErrors SSIMMetric UncertaintyScores boundary_f1 depth_errors edge_distances edge_errors normal_errors
+        plane_errors point_errors uncertainty_scores
     """,
     "mde.data": """
         DepthDataModule DepthDataset KITTIDataModule KITTIDataset KITTISelectionDataModule NYUDepthV2DataModule
@@ -49,21 +52,29 @@ PUBLIC = {
     "mde.data.layouts": """
         Layout get_layout layouts recognise
     """,
+    "mde.alignment": """
+        Alignment Fit GlobalFit MODES align apply_fit fit require_mode
+    """,
+    "mde.inference": """
+        TiledDepth
+    """,
     "mde.crf": """
         DenseCRF
     """,
     "mde.models": """
-        BilinearUpsample Cyclic Decoder DeepLabSID DenseDepth DenseDepthDecoder DepthModule Encoder OneCycle PolyDecay
-        ResNetDepth ResidualDecoder SAMDepth SamEncoder Schedule SmpEncoder TimmEncoder TorchvisionEncoder
-        TransposedDecoder TransposedUpsample UNet UNetDecoder WarmupCosine
+        BilinearUpsample Cyclic Decoder DeepLabSID DenseDepth DenseDepthDecoder DepthModule Encoder MarigoldDepth
+        OneCycle PolyDecay PretrainedDepth ResNetDepth ResidualDecoder SAMDepth SamEncoder Schedule SmpEncoder
+        TimmEncoder TorchvisionEncoder TransposedDecoder TransposedUpsample UNet UNetDecoder WarmupCosine
     """,
     "mde.report": """
-        Results Summary activation_figure curve_figure depth_figure metrics_table read_curves read_results
-        write_results
+        Comparison ImageScores Interval PairedFolder PredictionFolder Results ScoredRun Summary TruthFolder TruthSet
+        activation_figure add_intervals compare curve_figure depth_figure evaluate_folder intervals metrics_table paired
+        read_curves read_results read_run read_runs sensitivity write_results
     """,
     "mde.callbacks": """
-        AtomicCheckpointIO AveragedWeights BestCheckpoint ChannelsLast Compile DecoderActivations EpochSeed
-        FeatureCache GradualUnfreezing ImagePanels LastCheckpoint LossCurves PredictionWriter RunRecorder Throughput
+        Alignments AtomicCheckpointIO AveragedWeights BestCheckpoint ChannelsLast Compile DecoderActivations EpochSeed
+        ExtraMetrics FeatureCache FullScores Gallery GradualUnfreezing ImagePanels LastCheckpoint LossCurves
+        PredictionWriter RunRecorder RunSummary Throughput
     """,
 }
 
