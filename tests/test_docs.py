@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from mde.cli import COMMANDS, TRAINER_COMMANDS
 from mde.cli.experiments import names
 from mde.data.encodings import ENCODINGS
 from mde.data.layouts import layouts
+from mde.protocol import PROTOCOLS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,3 +29,27 @@ def test_experiments_that_pages_name_exist():
     for page in PAGES:
         used = re.findall(r"--config ([a-z]\w*(?:/\w+)?)(?![\w./])", page.read_text())
         assert set(used) <= set(names()), page
+
+
+def test_commands_that_pages_name_exist():
+    known = {*TRAINER_COMMANDS, *COMMANDS, "experiments"}
+    for page in PAGES:
+        used = re.findall(r"(?:^|`)mde ([a-z][\w-]*)", page.read_text(), flags=re.MULTILINE)
+        assert set(used) <= known, page
+
+
+def test_the_page_of_evaluation_names_every_protocol_of_others():
+    page = (ROOT / "docs" / "evaluation.md").read_text()
+    table = page[page.index("| protocol | convention |") : page.index("Each is checked")]
+    named = re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.splitlines()[2:] if row))
+    own = {"none", "rooms", "street", "kinect", "synthia_80", "unreal_80", "unreal_20", "kitti_official"}
+    assert len(named) == len(set(named))
+    assert set(named) == set(PROTOCOLS) - own
+
+
+def test_the_python_of_the_page_of_evaluation_runs():
+    page = (ROOT / "docs" / "evaluation.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "docs/evaluation.md", "exec"), {})

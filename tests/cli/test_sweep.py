@@ -153,7 +153,7 @@ def test_recipes_are_rows_and_each_protocol_has_a_table_of_its_own(tiny, capsys)
 
 
 def test_the_shipped_sweeps_make_what_they_name(capsys):
-    assert sweep_names() == ["sweeps/encoders", "sweeps/methods", "sweeps/methods_folder"]
+    assert sweep_names() == [f"sweeps/{name}" for name in ("comparison", "encoders", "methods", "methods_folder")]
     embedded = {name for name in names() if name.startswith(("rooms/", "street/"))}
     assert embedded - set(read_plan("methods").recipes) == {"rooms/depth_anything", "rooms/glpn"}  # of other authors
     folder = ["--set", "data.root=.", "--dry-run"]
