@@ -95,9 +95,11 @@ def _train_all(todo: Sequence[Run], jobs: int) -> int:
 
 
 def _one_by_one(todo: Sequence[Run]) -> Iterator[tuple[Run, int]]:
+    deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # started in the background of a script
     for each in todo:
         code = _train(each)
-        if code and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # how the Trainer ends when it is interrupted
+        # the Trainer leaves the signal ignored when it was interrupted
+        if code and not deaf and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             raise KeyboardInterrupt
         yield each, code
 

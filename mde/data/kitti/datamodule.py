@@ -14,7 +14,7 @@ from mde.data.kitti.drives import Drives
 from mde.data.kitti.frames import GROUND_TRUTHS, LEFT, RIGHT, SCHEMES, Frame, read_list, split_frames
 from mde.data.kitti.velodyne import ScanReader
 from mde.errors import ConfigError, DataFormatError, nearest
-from mde.protocol import EvalProtocol, get_protocol
+from mde.protocol import PROTOCOLS, EvalProtocol, get_protocol
 
 __all__ = ["KITTIDataModule"]
 
@@ -154,7 +154,7 @@ def _protocol(given: str | EvalProtocol | None, truth: str, kb_crop: bool) -> Ev
     if given is None:
         base = get_protocol("kitti_eigen_garg_80_kb" if kb_crop else "kitti_eigen_garg_80")
         name = base.name if truth == "official" else f"{base.name}_{truth}"
-        return replace(base, name=name, ground_truth=truth)
+        return get_protocol(name) if name in PROTOCOLS else replace(base, name=name, ground_truth=truth)
     protocol = get_protocol(given) if isinstance(given, str) else given
     if kb_crop and protocol.crop in _OFF_CROP:
         what = f"the crop of {protocol.name} is a share of the whole frame, and kb_crop cuts the frame"
