@@ -16,10 +16,10 @@ import torch
 import yaml
 
 from benchmarks.harness import Row, parser, report
-from mde.cli.experiments import names, resolve
+from mde.cli.experiments import resolve
+from mde.cli.sweep_plan import read_plan
 from mde.cli.train import DepthCLI
 
-WORLDS = ("rooms/", "street/")
 TOLERANCE = 0.15
 
 
@@ -59,7 +59,7 @@ def main() -> int:
     options = parser(__doc__ or "").parse_args()
     torch.set_num_threads(1)
     turns, images = (2, 16) if options.quick else (60, 64)
-    recipes = {name: recipe_step(name, images) for name in names() if name.startswith(WORLDS)}
+    recipes = {name: recipe_step(name, images) for name in read_plan("methods").recipes}
     times: dict[str, list[float]] = {name: [] for name in recipes}
     for turn in range(turns + 1):
         for name, (step, _) in recipes.items():
