@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mde.errors import ConfigError
+from mde.types import Batch
 
 __all__ = [
     "crop_intrinsics",
@@ -21,6 +22,7 @@ __all__ = [
     "pixel_rays",
     "ray_to_z",
     "resize_intrinsics",
+    "truth_intrinsics",
     "unknown_intrinsics",
     "unproject",
     "z_to_ray",
@@ -57,6 +59,12 @@ def resize_intrinsics(intrinsics: Tensor, scale_x: float, scale_y: float) -> Ten
     out[..., 0, 2] += 0.5 * scale_x - 0.5
     out[..., 1, 2] += 0.5 * scale_y - 0.5
     return out
+
+
+def truth_intrinsics(batch: Batch) -> Tensor:
+    """Intrinsics in pixels of a batch's truth, (B,3,3), whose size in evaluation is not that of the image."""
+    (height, width), (rows, columns) = batch["image"].shape[-2:], batch["depth"].shape[-2:]
+    return resize_intrinsics(batch["intrinsics"], columns / width, rows / height)
 
 
 def crop_intrinsics(intrinsics: Tensor, left: float, top: float) -> Tensor:

@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mde.errors import ConfigError
-from mde.geometry import resize_intrinsics
+from mde.geometry import truth_intrinsics
 from mde.metrics.functional import NAMES
-from mde.metrics.modular import DepthMetrics
 from mde.models import DepthModule
 from mde.report.samples import (
     FOLDER,
@@ -86,7 +85,7 @@ class Gallery(Callback):
             # a distributed sampler deals the images out like cards
             position = (self._seen + row) * trainer.world_size + trainer.global_rank
             if (counted is None or counted[row]) and self._wants(position, abs_rel):
-                self._write(position, pl_module, pl_module.test_metrics, outputs["pred"], batch, row)
+                self._write(position, pl_module, outputs["pred"], batch, row)
         self._seen += len(errors)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -124,15 +123,11 @@ class Gallery(Callback):
         return spread or gone != entry
 
     @torch.no_grad()
-    def _write(
-        self, position: int, module: DepthModule, metrics: DepthMetrics, pred: Tensor, batch: Batch, row: int
-    ) -> None:
+    def _write(self, position: int, module: DepthModule, pred: Tensor, batch: Batch, row: int) -> None:
         """Align and clamp one prediction as the protocol does, and write it."""
         one = slice(row, row + 1)
         depth, valid = batch["depth"][one], batch["valid"][one]
-        made = metrics.protocol.prepare_reported(pred[one], depth, valid, module.ambiguity, metrics.constants)
-        (height, width), (rows, columns) = batch["image"].shape[-2:], depth.shape[-2:]
-        camera = resize_intrinsics(batch["intrinsics"][row].double().cpu(), columns / width, rows / height)
+        made = module.prepared(pred[one], Batch(**{**batch, "depth": depth, "valid": valid}))
         image = batch["image"][row].float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
         sample = Sample(
             id=batch["id"][row],
@@ -140,7 +135,7 @@ class Gallery(Callback):
             depth=depth[0, 0].float().cpu().numpy(),
             counted=made.mask[0, 0].cpu().numpy(),
             pred=made.pred[0, 0].float().cpu().numpy(),
-            intrinsics=camera.numpy(),
+            intrinsics=truth_intrinsics(batch)[row].double().cpu().numpy(),
         )
         write_sample(self.folder, position, sample.thinned(self.width))
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from mde.callbacks.measure import parameter_counts
 from mde.callbacks.pictures import Pace, protocol_of
 from mde.callbacks.sinks import sinks
 from mde.data import DepthDataModule
@@ -101,7 +102,7 @@ class RunSummary(Callback):
             "data": data_name(type(datamodule).__name__, facts),
             "protocol": protocol.name,
             "fingerprint": protocol.fingerprint,
-            "parameters": sum(parameter.numel() for parameter in module.parameters()),
+            "parameters": parameter_counts(module)["total"],
             "config": self.config,
         }
         for sink in sinks(trainer, self.folder):

@@ -14,7 +14,7 @@ from torch import Tensor
 from mde.callbacks.clouds import depth_cloud
 from mde.callbacks.sinks import logger_sinks, sinks
 from mde.errors import ConfigError
-from mde.geometry import resize_intrinsics
+from mde.geometry import truth_intrinsics
 from mde.models import DepthModule
 from mde.protocol import EvalProtocol
 from mde.report import depth_figure
@@ -139,8 +139,7 @@ class ImagePanels(Callback):
         depth, valid = batch["depth"][:count], batch["valid"][:count]
         pred = outputs["pred"][:count]
         metres = module.prepared(pred, Batch(**{**batch, "depth": depth, "valid": valid})).pred
-        (height, width), (rows, columns) = batch["image"].shape[-2:], depth.shape[-2:]
-        cameras = resize_intrinsics(batch["intrinsics"][:count], columns / width, rows / height)
+        cameras = truth_intrinsics(batch)[:count]
         for row in range(min(len(metres), self.images - len(self._shown))):
             maps = (batch["image"][row], depth[row], valid[row], metres[row], cameras[row])
             self._shown.append(_Shown(batch["id"][row], *(each.detach().cpu() for each in maps)))
@@ -165,4 +164,4 @@ class ImagePanels(Callback):
 
 def protocol_of(module: LightningModule) -> EvalProtocol:
     """How a module is scored; the plain protocol for one that does not say."""
-    return (module.protocol if isinstance(module, DepthModule) else None) or EvalProtocol()
+    return module.scoring_protocol if isinstance(module, DepthModule) else EvalProtocol()

@@ -26,7 +26,7 @@ from mde.metrics import DepthMetrics
 from mde.models import DepthModule
 from mde.models.checkpoint import KEY
 from mde.protocol import EvalProtocol
-from mde.report.results import FILE, Results, add_intervals, write_results
+from mde.report.results import FILE, Results, add_intervals, plain_constants, write_results
 from mde.report.scores import CONSTANT_FILE
 from mde.report.scores import FILE as SCORES_FILE
 from mde.report.tables import metrics_table, number, variants_table
@@ -150,7 +150,7 @@ class RunRecorder(Callback):
             self._clock.stop()
 
     def _results(self, trainer: Trainer, module: DepthModule, metrics: DepthMetrics) -> Results:
-        counts, fit = metrics.counts(), module.alignment_constants
+        counts = metrics.counts()
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         extra = [callback for callback in callbacks if isinstance(callback, ExtraMetrics)]
         aligned = [callback.compute() for callback in callbacks if isinstance(callback, Alignments)]
@@ -159,7 +159,7 @@ class RunRecorder(Callback):
             baseline=None if self._baseline is None else as_floats(self._baseline.compute()),
             variants={name: found for each in (self._variants.compute(), *aligned) for name, found in each.items()},
             definitions=as_floats(metrics.other_definitions()),
-            alignment_constants=None if fit is None else {"scale": float(fit.scale), "shift": float(fit.shift)},
+            alignment_constants=plain_constants(module.alignment_constants),
             extra={name: value for each in extra for name, value in each.compute().items()},
             tables={name: table for each in extra for name, table in each.tables().items()},
             baseline_depth=self.median_depth,
@@ -218,7 +218,7 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
 
 def _constants_protocol(module: DepthModule) -> EvalProtocol:
     """How the constant predictor is scored: as the network is, but a fit for a whole set is the network's alone."""
-    protocol = module.protocol or EvalProtocol()
+    protocol = module.scoring_protocol
     if protocol.alignment_scope == "image":
         return protocol
     return replace(protocol, alignment="none", alignment_scope="image", alignment_pooling="pixel")

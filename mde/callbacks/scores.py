@@ -19,7 +19,7 @@ from torchmetrics import Metric
 from mde.alignment import FITTING, require_mode
 from mde.data import DepthDataModule
 from mde.errors import ConfigError
-from mde.geometry import resize_intrinsics
+from mde.geometry import truth_intrinsics
 from mde.metrics import DepthMetrics
 from mde.metrics.boundary import BoundaryF1, EdgeErrors
 from mde.metrics.groups import GroupedErrors
@@ -68,7 +68,7 @@ class VariantScores:
             batch: of the test.
             counts: bool (B,), False leaves an image out.
         """
-        protocol = module.protocol or EvalProtocol()
+        protocol = module.scoring_protocol
         for name, pred in _predictions(module, batch["image"], protocol).items():
             if name not in self._metrics:
                 made = DepthMetrics(protocol, constants=module.alignment_constants)
@@ -103,7 +103,7 @@ class Alignments(Callback):
         self._metrics = {}
         if not isinstance(pl_module, DepthModule):
             return
-        protocol = pl_module.protocol or EvalProtocol()
+        protocol = pl_module.scoring_protocol
         for mode in FITTING[pl_module.ambiguity] if self.modes is None else self.modes:
             require_mode(mode, pl_module.ambiguity)
             if mode != protocol.alignment or protocol.alignment_scope != "image":
@@ -249,7 +249,7 @@ class _Scene:
 
     def __init__(self, module: DepthModule, pred: Tensor, batch: Batch) -> None:
         self.module, self.batch = module, batch
-        self.protocol = module.protocol or EvalProtocol()
+        self.protocol = module.scoring_protocol
         prepared = module.prepared(pred, batch)
         self.pred, self.mask = prepared.pred, prepared.mask
 
@@ -266,8 +266,7 @@ class _Scene:
     @cached_property
     def intrinsics(self) -> Tensor:
         """(B,3,3), pixels of the truth; NaN where the camera is unknown."""
-        (height, width), (inputs_h, inputs_w) = self.batch["depth"].shape[-2:], self.batch["image"].shape[-2:]
-        return resize_intrinsics(self.batch["intrinsics"], width / inputs_w, height / inputs_h)
+        return truth_intrinsics(self.batch)
 
     @property
     def labels(self) -> Tensor:

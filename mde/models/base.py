@@ -197,9 +197,8 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         datamodule = getattr(self.trainer, "datamodule", None)
         if self.protocol is None and isinstance(datamodule, HasProtocol):
             self.protocol = datamodule.protocol
-        protocol = self.protocol or EvalProtocol()
-        self.val_metrics = DepthMetrics(protocol)
-        self.test_metrics = DepthMetrics(protocol)
+        self.val_metrics = DepthMetrics(self.scoring_protocol)
+        self.test_metrics = DepthMetrics(self.scoring_protocol)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         out = self.training_loss(batch)
@@ -246,7 +245,7 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         self._log_metrics("test", self.test_metrics)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Prediction:
-        pred = self.decoded(batch["image"], self.protocol or EvalProtocol())
+        pred = self.decoded(batch["image"], self.scoring_protocol)
         return Prediction(_resize(pred, batch["image"].shape[-2:]), self.ambiguity)
 
     def configure_optimizers(self) -> Any:
@@ -280,6 +279,11 @@ class DepthModule(Rebuildable, LightningModule, ABC):
 
     # ---- evaluation --------------------------------------------------------------------------------------------------
 
+    @property
+    def scoring_protocol(self) -> EvalProtocol:
+        """`protocol`, or the plain one, which counts all valid pixels, where none was given."""
+        return self.protocol or EvalProtocol()
+
     def _evaluate(self, batch: Batch, metrics: DepthMetrics | None, counts: Tensor | None) -> tuple[Tensor, Tensor]:
         """Add a batch to the metrics; returns the network's output and its decoded, averaged form."""
         if metrics is None:
@@ -290,6 +294,7 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         return raw, pred
 
     def _find_constants(self, metrics: DepthMetrics | None, loader: object, batches: Sequence[float]) -> None:
+        self.alignment_constants = None  # those of an earlier evaluation do not belong to this one
         if metrics is not None and metrics.protocol.alignment_scope != "image":
             self.alignment_constants = find_constants(self, metrics.protocol, loader, sum(batches))
             metrics.constants = self.alignment_constants
@@ -301,9 +306,8 @@ class DepthModule(Rebuildable, LightningModule, ABC):
             pred: (B,1,h,w), as ``outputs["pred"]`` of a test step.
             batch: of the test.
         """
-        protocol = self.protocol or EvalProtocol()
         truth = batch["depth"], batch["valid"]
-        return protocol.prepare_reported(pred, *truth, self.ambiguity, self.alignment_constants)
+        return self.scoring_protocol.prepare_reported(pred, *truth, self.ambiguity, self.alignment_constants)
 
     def counted(self, batch_idx: int, loader: object) -> Tensor | None:
         """Which images of the batch count: a distributed sampler repeats some at the end to fill all ranks."""

@@ -21,7 +21,7 @@ from mde.protocol import EvalProtocol, get_protocol
 from mde.report.pairs import Case, PairedFolder, Placement, Truth, TruthSet, Unusable
 from mde.report.predictions import PredictionFolder
 from mde.report.results import FILE as RESULTS_FILE
-from mde.report.results import Results, add_intervals, write_results
+from mde.report.results import Results, add_intervals, plain_constants, write_results
 from mde.report.scores import CONSTANT_FILE, FILE, ImageScores
 from mde.types import Ambiguity
 
@@ -216,6 +216,8 @@ def _evaluation(pairs: PairedFolder, own: _Tally, other: _Tally | None, median_d
         images=counts.images,
         skipped=counts.skipped,
         degenerate=counts.degenerate,
+        definitions={name: float(value) for name, value in own.metrics.other_definitions().items()},
+        alignment_constants=plain_constants(own.metrics.constants),
         data=type(data or pairs.truth).__name__,
         data_facts={**({} if data is None else data.record()), "predictions": _facts(pairs)},
         versions={"mde": __version__, "torch": torch.__version__, "numpy": np.__version__},

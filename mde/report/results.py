@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from mde.alignment import Fit
 from mde.errors import DataFormatError
 from mde.report.scores import ImageScores
 from mde.report.statistics import Interval, intervals, pooled, ratio_intervals
 
-__all__ = ["FILE", "Results", "add_intervals", "read_results", "write_results"]
+__all__ = ["FILE", "Results", "add_intervals", "plain_constants", "read_results", "write_results"]
 
 FORMAT = 2
 FILE = "results.json"
@@ -77,6 +78,11 @@ class Results:
         """A metric over the constant predictor's; NaN where there is none."""
         constant = (self.baseline or {}).get(metric, math.nan)
         return self.metrics.get(metric, math.nan) / constant if constant else math.nan
+
+
+def plain_constants(fit: Fit | None) -> dict[str, float] | None:
+    """What `Results.alignment_constants` holds of one fit for a whole set."""
+    return None if fit is None else {"scale": float(fit.scale), "shift": float(fit.shift)}
 
 
 def add_intervals(results: Results, scores: ImageScores, constant: ImageScores | None = None) -> None:

@@ -22,6 +22,7 @@ from mde.report.figures import ComparedImage, comparison_figure
 from mde.report.page import gather, write_figure, write_report
 from mde.report.page.charts import curve_charts
 from mde.report.page.maps import codes, from_codes, pack_bits, pack_codes
+from mde.report.page.tables import marked
 from mde.report.results import Results
 from mde.report.samples import KeptImage, Sample, Samples, write_sample, write_samples
 from mde.types import Ambiguity
@@ -108,6 +109,15 @@ def test_it_shows_the_numbers_of_the_results(tmp_path: Path) -> None:
     worst = re.findall(r'#image-\d+"><span class="mono">([^<]+)', text)
     assert worst == ["attic/d", "hall/b", "attic/c", "hall/a"]
     assert "val/abs_rel" in text
+
+
+@pytest.mark.parametrize(
+    ("metric", "best"), [("abs_rel", 0), ("delta1", 2), ("points_f_score", 2), ("within_1_std", None)]
+)
+def test_the_best_of_each_metric_stands_out(metric: str, best: int | None) -> None:
+    """The lowest error, the highest share, and nothing where neither end is good."""
+    cells = marked(metric, [0.1, 0.2, 0.3], ["a", "b", "c"])
+    assert [cell.best for cell in cells] == [number == best for number in range(3)]
 
 
 def test_the_data_are_the_stored_maps(tmp_path: Path) -> None:

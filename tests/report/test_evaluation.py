@@ -303,6 +303,9 @@ def test_results_and_scores_go_to_files_and_the_constant_stands_beside(tmp_path,
     assert scores.values["abs_rel"].mean() == pytest.approx(found.metrics["abs_rel"], abs=1e-9)
     assert scores.pixels.tolist() == [int((depth_of(number) > 0).sum()) for number in range(3)]
     assert json.loads((tmp_path / "out" / "results.json").read_text())["data_facts"]["predictions"]["surplus"] == 0
+    ratios = [np.log(np.float32(1.1 * d)[d > 0] / d[d > 0]).astype(np.float64) for d in map(depth_of, range(3))]
+    assert found.alignment_constants is None
+    assert found.definitions["rmse_log_si"] == pytest.approx(np.mean([np.std(r) for r in ratios]), abs=1e-6)
 
 
 def test_one_fit_for_the_whole_set(tmp_path, truth):
@@ -316,6 +319,8 @@ def test_one_fit_for_the_whole_set(tmp_path, truth):
     scale = (p * g).sum() / (p * p).sum()
     expected = np.mean([(np.abs(np.clip(scale * a, 1e-3, 10) - b)[b > 0] / b[b > 0]).mean() for a, b in maps])
     assert each == pytest.approx(0, abs=1e-6)
-    assert evaluate_folder(folder, truth, whole).results.metrics["abs_rel"] == pytest.approx(expected, rel=1e-5)
+    found = evaluate_folder(folder, truth, whole).results
+    assert found.metrics["abs_rel"] == pytest.approx(expected, rel=1e-5)
+    assert found.alignment_constants == {"scale": pytest.approx(scale, rel=1e-6), "shift": 0.0}
     with pytest.raises(ConfigError, match="training set"):
         evaluate_folder(folder, truth, EvalProtocol(alignment="scale", alignment_scope="train"))

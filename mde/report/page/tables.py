@@ -13,9 +13,9 @@ from mde.errors import MdeError
 from mde.report.page.content import Content, Method
 from mde.report.scores import ImageScores
 from mde.report.statistics import paired
-from mde.report.tables import HIGHER_IS_BETTER, Cell, Grid, direction, number, p_value
+from mde.report.tables import Cell, Grid, direction, number, p_value
 
-__all__ = ["metrics_section", "scene_section", "sub_tables", "worst_section"]
+__all__ = ["marked", "metrics_section", "scene_section", "sub_tables", "worst_section"]
 
 _METRICS = ("abs_rel", "rmse", "delta1")  # of sub-tables: one of each kind, so that they fit on a phone
 _SCENES = 60
@@ -32,7 +32,7 @@ def metrics_section(content: Content) -> Iterator[str]:
     for name in first.metrics:
         values = [method.results.metrics.get(name, math.nan) for method in methods]
         texts = [number(v, m.results.intervals.get(name)) for v, m in zip(values, methods, strict=True)]
-        row: list[Cell | str] = [f"{name} {direction(name)}", *_marked(name, values, texts)]
+        row: list[Cell | str] = [f"{name} {direction(name)}", *marked(name, values, texts)]
         rows.append([*row, number(constant.get(name, math.nan))] if constant else row)
     notes = []
     if any(method.results.intervals for method in methods):
@@ -91,8 +91,8 @@ def worst_section(content: Content, anchors: Mapping[str, str]) -> Iterator[str]
         label = f'<span class="mono">{escape(sample_id)}</span>'
         link = f'<a href="{anchors[sample_id]}">{label}</a>' if sample_id in anchors else label
         values = [errors[name] for name in names]
-        marked = _marked("abs_rel", values, [number(value) for value in values])
-        cells = (f"<strong>{cell.text}</strong>" if cell.best else cell.text for cell in marked)
+        best = marked("abs_rel", values, [number(value) for value in values])
+        cells = (f"<strong>{cell.text}</strong>" if cell.best else cell.text for cell in best)
         numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells)
         yield f'<tr><td class="number soft">{rank}</td><td>{link}</td>{numbers}</tr>'
     yield "</tbody></table></div>"
@@ -122,7 +122,7 @@ def _by_method(
         row: list[Cell | str] = [label]
         for metric in metrics:
             values = [found.get((name, key), {}).get(metric, math.nan) for name in names]
-            row += _marked(metric, values, [number(value) for value in values])
+            row += marked(metric, values, [number(value) for value in values])
         rows.append(row)
     return _html(Grid([corner, *heads], rows))
 
@@ -172,10 +172,10 @@ def _heads(content: Content) -> list[str]:
     return [f"{m.name} †" if m.name in content.mismatches else m.name for m in content.methods]
 
 
-def _marked(metric: str, values: Sequence[float], texts: Sequence[str]) -> list[Cell]:
-    """The best of several values in bold; none where there is no other value."""
-    finite = {value for value in values if math.isfinite(value)}
-    best = (max if metric in HIGHER_IS_BETTER else min)(finite) if len(finite) > 1 else None
+def marked(metric: str, values: Sequence[float], texts: Sequence[str]) -> list[Cell]:
+    """The best of several values in bold; none where there is no other value, or where neither end is good."""
+    finite, better = {value for value in values if math.isfinite(value)}, direction(metric)
+    best = (max if better == "↑" else min)(finite) if better and len(finite) > 1 else None
     return [Cell(text, best=value == best) for value, text in zip(values, texts, strict=True)]
 
 
