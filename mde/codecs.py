@@ -48,6 +48,21 @@ class DepthCodec(Rebuildable, nn.Module, ABC):
         low, high = sorted(self.encoded_range)
         return self._decode(raw.clamp(low, high)).clamp(self.min_depth, self.max_depth)
 
+    def decode_through(self, raw: Tensor) -> Tensor:
+        """As `decode`, for losses on metres: what lies outside the range is clamped, yet its gradient passes.
+
+        Behind a plain clamp an output that left the range would never be trained to come back. The gradient outside is
+        that at the end of the range (a straight-through estimator).
+        """
+        raw = at_least_float32(raw)
+        low, high = sorted(self.encoded_range)
+        return self._decode(raw + (raw.detach().clamp(low, high) - raw.detach()))
+
+    @property
+    def channels(self) -> int:
+        """How many channels a network's output has."""
+        return 1
+
     @property
     def encoded_range(self) -> tuple[float, float]:
         """Network-space values of min_depth and max_depth, in this order."""
@@ -246,6 +261,14 @@ class Discretized(DepthCodec):
             return torch.einsum("bkhw,k->bhw", weights, centres)[:, None]
         logs = torch.log(centres + self.shift)
         return torch.exp(torch.einsum("bkhw,k->bhw", weights, logs))[:, None] - self.shift
+
+    def decode_through(self, raw: Tensor) -> Tensor:
+        """The expectation, which has a gradient where the likeliest class has none: of the logarithm for "sid"."""
+        return self.decode(raw, "log_mean" if self.kind == "sid" else "mean")
+
+    @property
+    def channels(self) -> int:
+        return self.bins
 
     def uncertainty(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """How sure the posterior is.

@@ -8,6 +8,8 @@ Functions of intrinsics take and return tensors of shape (..., 3, 3) and never c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from mde.types import Batch
 __all__ = [
     "crop_intrinsics",
     "flip_intrinsics",
+    "intrinsics_at",
     "intrinsics_from_fov",
     "intrinsics_matrix",
     "pixel_rays",
@@ -61,10 +64,15 @@ def resize_intrinsics(intrinsics: Tensor, scale_x: float, scale_y: float) -> Ten
     return out
 
 
+def intrinsics_at(batch: Batch, size: Iterable[int]) -> Tensor:
+    """Intrinsics of a batch, (B,3,3), in pixels of maps of another size (height, width) than its images."""
+    (height, width), (rows, columns) = batch["image"].shape[-2:], size
+    return resize_intrinsics(batch["intrinsics"], columns / width, rows / height)
+
+
 def truth_intrinsics(batch: Batch) -> Tensor:
     """Intrinsics in pixels of a batch's truth, (B,3,3), whose size in evaluation is not that of the image."""
-    (height, width), (rows, columns) = batch["image"].shape[-2:], batch["depth"].shape[-2:]
-    return resize_intrinsics(batch["intrinsics"], columns / width, rows / height)
+    return intrinsics_at(batch, batch["depth"].shape[-2:])
 
 
 def crop_intrinsics(intrinsics: Tensor, left: float, top: float) -> Tensor:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mde.errors import ConfigError
+from mde.losses.maps import LossMaps, Space
 from mde.masking import at_least_float32, fill
 from mde.rebuild import Rebuildable
 
-__all__ = ["DepthLoss", "check_shapes", "residual"]
+__all__ = ["CameraLoss", "DepthLoss", "check_shapes", "residual"]
 
 
 class DepthLoss(Rebuildable, nn.Module, ABC):
@@ -23,8 +25,15 @@ class DepthLoss(Rebuildable, nn.Module, ABC):
     * All pixels (or windows) of a batch that count weigh the same, whichever image they belong to: the loss of a batch
       is the mean of the losses of its images, weighted by how much of each image counts.
     * The result is float32 also under autocast and for half-precision inputs; float64 inputs give float64.
-    * The docstring of each loss says in which space it works (metres, or the codec's network space).
+    * `space` says where it works: on metres, or in the codec's network space, whatever that is.
     """
+
+    space: ClassVar[Space] = Space.NETWORK
+
+    def of(self, maps: LossMaps) -> Tensor:
+        """The loss of maps that are brought to its space; this is what a method calls."""
+        loss: Tensor = self(*maps.of(self.space))
+        return loss
 
     @abstractmethod
     def forward(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -34,6 +43,32 @@ class DepthLoss(Rebuildable, nn.Module, ABC):
             pred: (B,1,H,W), the network's output.
             target: (B,1,H,W), same space and size as `pred`.
             valid: bool (B,1,H,W), True where `target` is known.
+
+        Raises:
+            ConfigError: the three differ in shape, or `valid` is not boolean.
+        """
+
+
+class CameraLoss(DepthLoss):
+    """A loss of points in space: it works on metres and needs the camera."""
+
+    space = Space.METRES
+
+    def of(self, maps: LossMaps) -> Tensor:
+        loss: Tensor = self(*maps.of(self.space), maps.intrinsics)
+        return loss
+
+    @abstractmethod
+    def forward(  # type: ignore[override]
+        self, pred: Tensor, target: Tensor, valid: Tensor, intrinsics: Tensor
+    ) -> Tensor:
+        """Return the scalar loss.
+
+        Args:
+            pred: (B,1,H,W), metres.
+            target: (B,1,H,W), metres.
+            valid: bool (B,1,H,W), True where `target` is known.
+            intrinsics: (B,3,3), pixels of the maps.
 
         Raises:
             ConfigError: the three differ in shape, or `valid` is not boolean.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from mde.errors import ConfigError
 from mde.losses.base import DepthLoss
 from mde.losses.gradient import GradientLoss
+from mde.losses.maps import LossMaps
 from mde.losses.pixel import L1Loss
 from mde.losses.ssim import SSIMLoss
 
@@ -18,7 +20,7 @@ __all__ = ["DenseDepthLoss", "WeightedSum"]
 
 
 class WeightedSum(DepthLoss):
-    """The sum of several losses of the same maps, each times its weight.
+    """The sum of several losses, each times its weight; under `of` each works in its own space.
 
     Args:
         terms: losses by the name under which they appear in logs (a Python identifier).
@@ -48,6 +50,13 @@ class WeightedSum(DepthLoss):
             valid: bool (B,1,H,W).
         """
         return {name: self.weights[name] * term(pred, target, valid) for name, term in self.terms.items()}
+
+    def parts_of(self, maps: LossMaps) -> dict[str, Tensor]:
+        """As `parts`, each term in its own space."""
+        return {name: self.weights[name] * cast(DepthLoss, term).of(maps) for name, term in self.terms.items()}
+
+    def of(self, maps: LossMaps) -> Tensor:
+        return torch.stack(list(self.parts_of(maps).values())).sum()
 
     def forward(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         return torch.stack(list(self.parts(pred, target, valid).values())).sum()

@@ -1,8 +1,8 @@
 """`DepthModule`: the only training, validation, test and predict steps of the library.
 
-A method gives two things: ``forward(image)``, its network's output at the input's size, and, where the loss is not
-simply ``loss(forward(image), codec.encode(depth), valid)``, a ``training_loss(batch)``. Encoder, decoder, codec, loss,
-optimizer and schedule are injected: by ``class_path`` in YAML, as objects in Python.
+A method gives two things: ``forward(image)``, its network's output at the input's size, and, where more than that is
+supervised, a ``training_loss(batch)``. Encoder, decoder, codec, loss, optimizer and schedule are injected: by
+``class_path`` in YAML, as objects in Python.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader, DistributedSampler
 from mde.alignment import Fit
 from mde.codecs import DepthCodec
 from mde.errors import CheckpointError, ConfigError
-from mde.losses import DepthLoss
+from mde.geometry import intrinsics_at
+from mde.losses import DepthLoss, LossMaps
 from mde.metrics import DepthMetrics
 from mde.models.checkpoint import write_payload
 from mde.models.constants import find_constants
@@ -114,8 +115,17 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         Args:
             raw: (B,C,h,w), network space.
         """
-        depth, valid = resize_truth(batch["depth"], batch["valid"], raw.shape[-2:])
-        return cast(Tensor, self.loss(raw, self.codec.encode(depth), valid))
+        return self.loss.of(self.maps(raw, batch))
+
+    def maps(self, raw: Tensor, batch: Batch) -> LossMaps:
+        """An output with the truth and the camera at its size.
+
+        Args:
+            raw: (B,C,h,w), network space.
+        """
+        size = raw.shape[-2:]
+        depth, valid = resize_truth(batch["depth"], batch["valid"], size)
+        return LossMaps(raw, depth, valid, self.codec, intrinsics_at(batch, size))
 
     def raw(self, image: Tensor) -> Tensor:
         """What the loss and the codec work on in evaluation, (B,C,h,w); a method overrides it to work on less than full

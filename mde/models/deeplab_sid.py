@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from mde.codecs import DepthCodec, Discretized
 from mde.crf import DenseCRF
 from mde.errors import ConfigError
-from mde.losses import ClassCrossEntropy, DepthLoss
+from mde.losses import ClassCrossEntropy, DepthLoss, LossMaps
 from mde.models.base import DepthModule, GroupSettings
 from mde.models.encoders import Encoder, SmpEncoder
 from mde.models.layers import SummedASPP, resize
@@ -142,8 +142,7 @@ class DeepLabSID(DepthModule):
         """Loss of class maps of any size against the truth at its own; what lies beyond the last edge is left out."""
         depth = batch["depth"]
         counted = batch["valid"] & (depth <= self.codec.max_depth)
-        loss: Tensor = self.loss(raw, self.codec.encode(depth), counted)
-        return loss
+        return self.loss.of(LossMaps(raw, depth, counted, self.codec))
 
     @torch.no_grad()
     def uncertainty(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from mde.codecs import DepthCodec, Reciprocal
 from mde.errors import ConfigError
-from mde.losses import DenseDepthLoss, DepthLoss, WeightedSum
-from mde.models.base import DepthModule, resize_truth
+from mde.losses import DenseDepthLoss, DepthLoss, LossMaps, WeightedSum
+from mde.models.base import DepthModule
 from mde.models.decoders import Decoder
 from mde.models.layers import LevelHeads, resize
 from mde.types import Batch, StepOutput
@@ -82,19 +82,16 @@ class SupervisedModule(DepthModule):
         """
         raws = self.heads(self.decoder(self.encoder(batch["image"])))
         size = raws[-1].shape[-2:]
-        depth, valid = resize_truth(batch["depth"], batch["valid"], size)
-        target = self.codec.encode(depth)
-        terms = [self._terms(resize(raw, size), target, valid) for raw in raws]
+        finest = self.maps(raws[-1], batch)
+        terms = [self._terms(finest.beside(resize(raw, size))) for raw in raws]
         parts = [torch.stack(list(each.values())).sum() for each in terms]
         total = torch.stack([weight * part for weight, part in zip(self.supervision, parts, strict=True)]).sum()
         levels = {f"level_{len(parts) - i}": part for i, part in enumerate(parts)} if len(parts) > 1 else {}
         logs = {**(terms[-1] if len(terms[-1]) > 1 else {}), **levels}
         return StepOutput(total, {name: value.detach() for name, value in logs.items()})
 
-    def _terms(self, raw: Tensor, target: Tensor, valid: Tensor) -> dict[str, Tensor]:
-        if isinstance(self.loss, WeightedSum):
-            return self.loss.parts(raw, target, valid)
-        return {"loss": self.loss(raw, target, valid)}
+    def _terms(self, maps: LossMaps) -> dict[str, Tensor]:
+        return self.loss.parts_of(maps) if isinstance(self.loss, WeightedSum) else {"loss": self.loss.of(maps)}
 
 
 def middle_of(codec: DepthCodec) -> float:
