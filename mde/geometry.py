@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from mde.errors import ConfigError
 from mde.types import Batch
@@ -25,6 +26,8 @@ __all__ = [
     "pixel_rays",
     "ray_to_z",
     "resize_intrinsics",
+    "shift_columns",
+    "stereo_disparity",
     "truth_intrinsics",
     "unknown_intrinsics",
     "unproject",
@@ -135,3 +138,59 @@ def ray_to_z(distance: Tensor, intrinsics: Tensor) -> Tensor:
 def z_to_ray(depth: Tensor, intrinsics: Tensor) -> Tensor:
     """Turn z-depth into distance along the viewing ray; both (B,1,H,W), metres."""
     return depth * pixel_rays(intrinsics, *depth.shape[-2:]).norm(dim=1, keepdim=True)
+
+
+def stereo_disparity(depth: Tensor, intrinsics: Tensor, baseline: Tensor) -> Tensor:
+    """By how many columns the other picture of a rectified pair shows a point elsewhere: fx * baseline / z.
+
+    What the left picture shows at column u, the right one shows at u - disparity; seen from the right it is the other
+    way round, at u + disparity.
+
+    Args:
+        depth: (B,1,H,W), z-depth in metres, above 0.
+        intrinsics: (B,3,3), pixels of `depth`; both cameras have the same.
+        baseline: (B,), metres from the left camera to the right one.
+
+    Returns:
+        (B,1,H,W), pixels, above 0.
+
+    Raises:
+        ConfigError: a camera is unknown, or a baseline is not above 0.
+    """
+    reach = intrinsics[:, 0, 0] * baseline
+    if not (torch.isfinite(reach) & (reach > 0)).all():
+        raise ConfigError(
+            f"a stereo pair needs known intrinsics and a baseline above 0 m, got {baseline.tolist()}",
+            where="batch",
+            next_action="give the data set the calibration of both cameras",
+        )
+    return reach.view(-1, 1, 1, 1) / depth
+
+
+def shift_columns(maps: Tensor, disparity: Tensor) -> tuple[Tensor, Tensor]:
+    """Read each pixel (u, v) of the result at (u - disparity, v), linearly between pixel centres.
+
+    With the right picture of a rectified pair and the disparity of the left one this is the left picture, and with the
+    left picture and minus the disparity of the right one the right picture, wherever nothing is hidden.
+
+    Args:
+        maps: float32 (B,C,H,W), any unit.
+        disparity: float32 (B,1,H,W), pixels.
+
+    Returns:
+        float32 (B,C,H,W), the border's value where one would have to look beyond it; and bool (B,1,H,W), where the
+        place lies between the centres of the first and the last column.
+
+    >>> row = torch.arange(4.0).view(1, 1, 1, 4)
+    >>> shifted, inside = shift_columns(row, torch.full((1, 1, 1, 4), 1.5))
+    >>> shifted.flatten().tolist(), inside.flatten().tolist()
+    ([0.0, 0.0, 0.5, 1.5], [False, False, True, True])
+    """
+    height, width = maps.shape[-2:]
+    kwargs = {"device": maps.device, "dtype": disparity.dtype}
+    column = torch.arange(width, **kwargs) - disparity[:, 0]  # type: ignore[call-overload]
+    row = torch.arange(height, **kwargs)[:, None].expand_as(column)  # type: ignore[call-overload]
+    # grid_sample without align_corners has -1 and 1 at the outer edges of the picture, half a pixel beyond the centres
+    grid = torch.stack(((2 * column + 1) / width - 1, (2 * row + 1) / height - 1), dim=-1)
+    shifted = F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return shifted, ((column >= 0) & (column <= width - 1))[:, None]

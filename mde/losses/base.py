@@ -13,7 +13,7 @@ from mde.losses.maps import LossMaps, Space
 from mde.masking import at_least_float32, fill
 from mde.rebuild import Rebuildable
 
-__all__ = ["CameraLoss", "DepthLoss", "check_shapes", "residual"]
+__all__ = ["CameraLoss", "DepthLoss", "check_shapes", "log_ratio", "residual", "safe_sqrt"]
 
 
 class DepthLoss(Rebuildable, nn.Module, ABC):
@@ -23,7 +23,8 @@ class DepthLoss(Rebuildable, nn.Module, ABC):
     * What lies under the mask never changes the value or the gradient, NaN and infinity included.
     * An empty mask gives a 0 that is connected to the graph.
     * All pixels (or windows) of a batch that count weigh the same, whichever image they belong to: the loss of a batch
-      is the mean of the losses of its images, weighted by how much of each image counts.
+      is the mean of the losses of its images, weighted by how much of each image counts. Where a root, a largest error
+      or the like is taken of the whole batch instead, the loss says so.
     * The result is float32 also under autocast and for half-precision inputs; float64 inputs give float64.
     * `space` says where it works: on metres, or in the codec's network space, whatever that is.
     """
@@ -110,3 +111,25 @@ def residual(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """
     check_shapes(pred, target, valid)
     return fill(at_least_float32(pred) - at_least_float32(target), valid)
+
+
+def log_ratio(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """``ln pred - ln target``, at least float32, and 0 outside the mask in value and gradient.
+
+    Args:
+        pred: (B,C,H,W), metres, above 0 where valid; garbage allowed elsewhere.
+        target: (B,C,H,W), metres, above 0 where valid; garbage allowed elsewhere.
+        valid: bool (B,C,H,W).
+
+    Raises:
+        ConfigError: see `check_shapes`.
+    """
+    check_shapes(pred, target, valid)
+    pred, target = (fill(at_least_float32(depth), valid, 1.0) for depth in (pred, target))
+    return pred.log() - target.log()
+
+
+def safe_sqrt(values: Tensor) -> Tensor:
+    """Root of values of at least 0, any shape, with the gradient of the values themselves where they are 0."""
+    # the root is not differentiable at 0, and torch.where alone would let its NaN through
+    return torch.where(values > 0, torch.where(values > 0, values, 1).sqrt(), values)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from mde.errors import ConfigError
-from mde.losses.base import DepthLoss
+from mde.losses.base import CameraLoss, DepthLoss
 from mde.losses.gradient import GradientLoss
 from mde.losses.maps import LossMaps
 from mde.losses.pixel import L1Loss
@@ -21,6 +21,9 @@ __all__ = ["DenseDepthLoss", "WeightedSum"]
 
 class WeightedSum(DepthLoss):
     """The sum of several losses, each times its weight; under `of` each works in its own space.
+
+    Called on maps directly it takes them as they are, which is refused where its terms work in different spaces or need
+    a camera.
 
     Args:
         terms: losses by the name under which they appear in logs (a Python identifier).
@@ -48,7 +51,11 @@ class WeightedSum(DepthLoss):
             pred: (B,1,H,W), any space.
             target: (B,1,H,W), the space of `pred`.
             valid: bool (B,1,H,W).
+
+        Raises:
+            ConfigError: the terms work in different spaces, or one of them needs a camera.
         """
+        _check_one_space(self)
         return {name: self.weights[name] * term(pred, target, valid) for name, term in self.terms.items()}
 
     def parts_of(self, maps: LossMaps) -> dict[str, Tensor]:
@@ -93,6 +100,24 @@ class DenseDepthLoss(WeightedSum):
             {"depth": L1Loss(), "gradient": GradientLoss(), "ssim": SSIMLoss(data_range)},
             {"depth": depth_weight, "gradient": gradient_weight, "ssim": ssim_weight},
         )
+
+
+def _check_one_space(loss: WeightedSum) -> None:
+    spaces = {name: term.space.value for name, term in _leaves(loss)}
+    cameras = [name for name, term in _leaves(loss) if isinstance(term, CameraLoss)]
+    if len(set(spaces.values())) > 1 or cameras:
+        found = ", ".join(f"{name}: {space}" for name, space in spaces.items())
+        what = f"these maps alone cannot serve all terms ({found}; with a camera: {', '.join(cameras) or 'none'})"
+        hint = "call loss.of(mde.losses.LossMaps(raw, depth, valid, codec, intrinsics))"
+        raise ConfigError(what, where=type(loss).__name__, next_action=hint)
+
+
+def _leaves(loss: WeightedSum, path: str = "") -> Iterator[tuple[str, DepthLoss]]:
+    for name, term in loss.terms.items():
+        if isinstance(term, WeightedSum):
+            yield from _leaves(term, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", cast(DepthLoss, term)
 
 
 def _check_names(terms: Mapping[str, DepthLoss]) -> None:

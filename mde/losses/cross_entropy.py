@@ -1,29 +1,17 @@
-"""Cross-entropy over depth classes at full resolution, without ever holding full-resolution maps of all classes.
-
-A network of output stride 8 gives K class maps of an eighth of the picture's size. The usual loss enlarges them
-bilinearly to the size of the truth, which at 71 classes and 420x800 takes 286 MB for three pictures, several times
-over. Here the rows of the picture are visited in bands: enlarge a band, take its loss and the gradient at once, shrink
-the gradient back. Value and gradient are those of ``cross_entropy(interpolate(logits))``.
-"""
+"""Cross-entropy over depth classes at full resolution, in bands of rows (`mde.losses.banded`)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-from mde.errors import ConfigError
-from mde.losses.base import DepthLoss
+from mde.codecs import Discretized
+from mde.losses.banded import BandedLoss, banded_mean
 from mde.masking import at_least_float32
 
 __all__ = ["ClassCrossEntropy", "class_cross_entropy"]
-
-_BAND_BYTES = {"cpu": 1 << 21, "cuda": 1 << 28}
-"""Size of a band of enlarged logits: the second-level cache of a core, or what keeps a GPU busy."""
 
 
 def class_cross_entropy(logits: Tensor, target: Tensor, valid: Tensor, align_corners: bool = False) -> Tensor:
@@ -41,115 +29,42 @@ def class_cross_entropy(logits: Tensor, target: Tensor, valid: Tensor, align_cor
     Raises:
         ConfigError: the shapes do not fit, or a class is out of range.
     """
-    _check(logits, target, valid)
-    with torch.autocast(logits.device.type, enabled=False):
-        value: Tensor = _Banded.apply(at_least_float32(logits), target[:, 0], valid[:, 0], align_corners)
-    return value
+    logits, steep = without_offset(logits)
+    return banded_mean(logits, target, valid, partial(_softmax_loss_, steep=steep), align_corners)
 
 
-class ClassCrossEntropy(DepthLoss):
+class ClassCrossEntropy(BandedLoss):
     """`class_cross_entropy`; works on logits and the classes of `mde.codecs.Discretized`.
 
     Args:
         align_corners: as of ``torch.nn.functional.interpolate``; both are in use, False is the library's convention.
     """
 
-    def __init__(self, align_corners: bool = False) -> None:
-        super().__init__()
-        self.align_corners = align_corners
+    codec_type = Discretized
 
     def forward(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Logits (B,K,h,w) against classes int64 (B,1,H,W), which may be larger."""
         return class_cross_entropy(pred, target, valid, self.align_corners)
 
 
-class _Banded(torch.autograd.Function):
-    @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, logits: Tensor, target: Tensor, valid: Tensor, align_corners: bool
-    ) -> Tensor:
-        count = valid.sum().clamp(min=1)
-        maps = logits.detach().permute(0, 2, 3, 1)
-        if maps.shape[1:3] == target.shape[1:]:  # not enlarged: what lies under the mask, NaN included, must not count
-            maps = torch.where(valid[..., None], maps, maps.new_zeros(()))
-        # softmax knows no offset; without it nothing overflows, and interpolated logits stay at most 0
-        maps = (maps - maps.amax(-1, keepdim=True)).contiguous()
-        grad = torch.zeros_like(maps) if ctx.needs_input_grad[0] else None
-        bands = _Bands(maps, target.shape[1:], align_corners)
-        total = maps.new_zeros(())
-        for image in range(len(maps)):
-            total += bands.loss(maps[image], target[image], valid[image], None if grad is None else grad[image])
-        if grad is not None:
-            ctx.save_for_backward(grad.permute(0, 3, 1, 2).div_(count))
-        return total / count
+def without_offset(logits: Tensor) -> tuple[Tensor, bool]:
+    """Logits of a softmax less their maximum over the classes, and whether interpolation can make all of them small.
 
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, None, None, None]:  # type: ignore[override]
-        (grad,) = ctx.saved_tensors
-        return grad * grad_output, None, None, None
+    Softmax knows no offset; without it nothing overflows, and interpolated logits stay at most 0.
 
-
-class _Bands:
-    """The loss of one image at a time, in bands of rows that share one buffer."""
-
-    def __init__(self, maps: Tensor, size: Sequence[int], align_corners: bool) -> None:
-        self.rows, columns = size
-        row_bytes = columns * maps.shape[3] * maps.element_size()
-        step = min(max(1, _BAND_BYTES.get(maps.device.type, 1 << 20) // row_bytes), self.rows)
-        self.down = _Enlarging(maps.shape[1], self.rows, step, align_corners, maps)
-        self.across = _Enlarging(maps.shape[2], columns, 64, align_corners, maps)
-        self.buffer = maps.new_empty((step, columns, maps.shape[3]))
-        # a pixel takes at least a quarter from its nearest cell, whose best class is at 0: all is well above e^-87
-        self.steep = bool(maps.amin() < -100)
-
-    def loss(self, maps: Tensor, target: Tensor, valid: Tensor, grad: Tensor | None) -> Tensor:
-        """Sum over the valid pixels of one image; adds its gradient to `grad`. `maps` and `grad` are (h,w,K)."""
-        total = maps.new_zeros(())
-        for rows, cells, weights in self.down.parts:
-            known = valid[rows]
-            if maps.device.type == "cpu" and not known.any():  # the sky, where a lidar sees nothing
-                continue
-            large = self._widened(torch.tensordot(weights, maps[cells], 1))
-            total += _softmax_loss_(large, target[rows], known)
-            if grad is not None:
-                grad[cells] += torch.tensordot(weights.T, self._narrowed(large, maps.shape[1]), 1)
-        return total
-
-    def _widened(self, mixed: Tensor) -> Tensor:
-        large = self.buffer[: len(mixed)]
-        for columns, cells, weights in self.across.parts:
-            torch.matmul(weights, mixed[:, cells], out=large[:, columns])
-        return large.sub_(large.amax(-1, keepdim=True)) if self.steep else large
-
-    def _narrowed(self, large: Tensor, width: int) -> Tensor:
-        small = large.new_zeros((len(large), width, large.shape[2]))
-        for columns, cells, weights in self.across.parts:
-            small[:, cells] += weights.T @ large[:, columns]
-        return small
-
-
-class _Enlarging:
-    """Bilinear interpolation along one axis as a band matrix, in parts of `step` outputs.
-
-    Attributes:
-        parts: (outputs, the inputs that they are made of, weights (outputs, inputs)).
+    Args:
+        logits: (B,K,h,w), any float; the result is at least float32.
     """
-
-    def __init__(self, small: int, large: int, step: int, align_corners: bool, like: Tensor) -> None:
-        unit = torch.eye(small, dtype=like.dtype, device=like.device)
-        if small != large:
-            unit = F.interpolate(unit[None], size=large, mode="linear", align_corners=align_corners)[0]
-        self.parts: list[tuple[slice, slice, Tensor]] = []
-        for start in range(0, large, step):
-            outputs = slice(start, min(start + step, large))
-            used = unit[:, outputs].any(1).nonzero()
-            inputs = slice(int(used[0]), int(used[-1]) + 1)
-            self.parts.append((outputs, inputs, unit[inputs, outputs].T.contiguous()))
+    logits = at_least_float32(logits)
+    logits = logits - logits.detach().amax(1, keepdim=True)
+    # a pixel takes at least a quarter from its nearest cell, whose best class is at 0: all is well above e^-87
+    return logits, not bool(logits.detach().amin() >= -100)
 
 
-def _softmax_loss_(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+def _softmax_loss_(logits: Tensor, target: Tensor, valid: Tensor, steep: bool) -> Tensor:
     """Sum of the loss over the valid pixels of a band (R,W,K), whose logits are overwritten with the gradient."""
+    if steep:
+        logits -= logits.amax(-1, keepdim=True)
     index = torch.where(valid, target, target.new_zeros(()))[..., None]
     chosen = logits.gather(-1, index)[..., 0]
     sums = logits.exp_().sum(-1)
@@ -157,17 +72,3 @@ def _softmax_loss_(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     logits *= (valid / sums)[..., None]
     logits.scatter_add_(-1, index, -valid[..., None].to(logits.dtype))
     return losses.sum()
-
-
-def _check(logits: Tensor, target: Tensor, valid: Tensor) -> None:
-    fits = logits.ndim == 4 and target.ndim == 4 and target.shape == valid.shape and target.shape[1] == 1
-    if not fits or len(logits) != len(target) or target.dtype != torch.int64 or valid.dtype != torch.bool:
-        raise ConfigError(
-            "a loss over classes needs logits (B,K,h,w), int64 classes (B,1,H,W) and a bool mask (B,1,H,W), got "
-            f"{tuple(logits.shape)}, {target.dtype} {tuple(target.shape)} and {valid.dtype} {tuple(valid.shape)}",
-            next_action="take a codec with classes, mde.codecs.Discretized",
-        )
-    known = target[valid]
-    if known.numel() and (int(known.min()) < 0 or int(known.max()) >= logits.shape[1]):
-        what = f"classes {int(known.min())} to {int(known.max())} do not fit {logits.shape[1]} logits"
-        raise ConfigError(what, next_action="give the head as many outputs as the codec has bins")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from mde.losses.base import DepthLoss, residual
 from mde.masking import masked_sum
 
-__all__ = ["GradientLoss", "gradient_loss"]
+__all__ = ["GradientLoss", "edge_sum", "gradient_loss"]
 
 
 def gradient_loss(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -38,9 +40,25 @@ def gradient_loss(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     tensor(1.)
     """
     error = residual(pred, target, valid)
-    across = masked_sum(error.diff(dim=-1).abs(), valid[..., 1:] & valid[..., :-1])
-    down = masked_sum(error.diff(dim=-2).abs(), valid[..., 1:, :] & valid[..., :-1, :])
-    return (across + down) / valid.sum().clamp(min=1)
+    return edge_sum(error, valid) / valid.sum().clamp(min=1)
+
+
+def edge_sum(error: Tensor, valid: Tensor, steps: Sequence[int] = (1,)) -> Tensor:
+    """Sum over the steps of all absolute differences, across and down, whose two ends are valid; a scalar.
+
+    Args:
+        error: (B,1,H,W), finite outside the mask too.
+        valid: bool (B,1,H,W).
+        steps: distances in pixels; those that reach over the map do not count.
+    """
+    total = error.new_zeros(())
+    for step in steps:
+        across = masked_sum((error[..., step:] - error[..., :-step]).abs(), valid[..., step:] & valid[..., :-step])
+        down = masked_sum(
+            (error[..., step:, :] - error[..., :-step, :]).abs(), valid[..., step:, :] & valid[..., :-step, :]
+        )
+        total = total + across + down
+    return total
 
 
 class GradientLoss(DepthLoss):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from mde.losses.base import DepthLoss, residual
+from mde.losses.base import DepthLoss, residual, safe_sqrt
 from mde.masking import masked_mean
 
 __all__ = ["L1Loss", "MSELoss", "RMSELoss", "l1_loss", "mse_loss", "rmse_loss"]
@@ -53,12 +52,11 @@ def rmse_loss(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
     The root is taken once for the batch, so this is no mean over images. The gradient of a perfect prediction is 0.
 
+    >>> import torch
     >>> rmse_loss(torch.zeros(1, 1, 1, 2), torch.tensor([[[[1.0, 7.0]]]]), torch.ones(1, 1, 1, 2, dtype=torch.bool))
     tensor(5.)
     """
-    square = mse_loss(pred, target, valid)
-    # the root is not differentiable at 0, and torch.where alone would let its NaN through
-    return torch.where(square > 0, torch.where(square > 0, square, 1).sqrt(), square)
+    return safe_sqrt(mse_loss(pred, target, valid))
 
 
 class L1Loss(DepthLoss):

@@ -10,26 +10,41 @@ from torch import Tensor
 
 from mde.errors import ConfigError
 from mde.losses.base import DepthLoss, check_shapes
-from mde.masking import at_least_float32, fill, masked_mean, masked_sum
+from mde.losses.gradient import edge_sum
+from mde.masking import at_least_float32, fill, masked_mean, masked_mean_per_image, masked_sum
 
 __all__ = ["ScaleShiftInvariantLoss", "scale_shift_invariant_loss"]
 
 _EDGE_STEPS = (1, 2, 4, 8)  # the four scales of MiDaS
+_FORMS = ("mae", "trimmed", "mse")
+_TRIM = 0.2  # MiDaS, equation 7: of the pixels of an image
 
 
 def scale_shift_invariant_loss(
-    pred: Tensor, target: Tensor, valid: Tensor, gradient_weight: float = 0.5, steps: Sequence[int] = _EDGE_STEPS
+    pred: Tensor,
+    target: Tensor,
+    valid: Tensor,
+    gradient_weight: float = 0.5,
+    steps: Sequence[int] = _EDGE_STEPS,
+    form: str = "mae",
 ) -> Tensor:
-    """``mean |e| + gradient_weight * sum over steps of mean (|dx e| + |dy e|)``, a scalar without unit.
+    """``mean rho(e) + gradient_weight * sum over steps of mean (|dx e| + |dy e|)``, up to scale and shift of `pred`.
 
-    ``e`` is the difference of the two maps, each normalised per image: its median subtracted, divided by the mean
-    absolute distance from it. Any ``a * pred + b`` with a > 0 therefore has the same loss; a negative a has not, so a
-    network cannot learn to say near for far, as it could under a least-squares fit.
+    * "mae": ``rho(e) = |e|``, and ``e`` is the difference of the two maps, each normalised per image: its median
+      subtracted, divided by the mean absolute distance from it. Any ``a * pred + b`` with a > 0 therefore has the same
+      loss; a negative a has not, so a network cannot learn to say near for far. A scalar without unit, and neither
+      scale nor shift of the truth matter.
+    * "trimmed": as "mae", but the largest fifth of the ``|e|`` of each image counts as 0: for truths with outliers.
+    * "mse": ``rho(e) = e^2``, and ``e`` is what a least-squares fit of each image leaves, ``s * pred + t - target``,
+      in the unit of `target` (its square, for the values): images of larger values weigh more. Any a but 0 has the same
+      loss, a negative one too. The gradient passes through s and t.
 
-    Sources: Ranftl et al. 2020 (MiDaS), equations 5 to 7 and the gradient matching of equation 11 with its weight of
-    0.5; Yang et al. 2024 (Depth Anything), equations 2 and 3. Deviates: differences of 2, 4 and 8 pixels are taken at
-    every pixel instead of on every second, fourth and eighth one, so that a mirrored picture has the same loss. The
-    divisor of the edges is the number of valid pixels, as in `mde.losses.gradient_loss`.
+    Sources: Ranftl et al. 2020 (MiDaS), equation 4 ("mse"), equations 5 to 7 ("mae", "trimmed") and the gradient
+    matching of equation 11 with its weight of 0.5; Yang et al. 2024 (Depth Anything), equations 2 and 3. Deviates: the
+    mean of rho is not halved as in MiDaS, so that its proportion of values to edges is ``gradient_weight=1``; and
+    differences of 2, 4 and 8 pixels are taken at every pixel instead of on every second, fourth and eighth one, so that
+    a mirrored picture has the same loss. The divisor of the edges is the number of valid pixels, as in
+    `mde.losses.gradient_loss`.
 
     Args:
         pred: (B,1,H,W), disparity or depth up to scale and shift.
@@ -37,20 +52,22 @@ def scale_shift_invariant_loss(
         valid: bool (B,1,H,W).
         gradient_weight: of the edges.
         steps: distances in pixels of the differences; those that reach over the map do not count.
+        form: "mae", "trimmed" or "mse".
 
     Raises:
-        ConfigError: the three differ in shape, or `valid` is not boolean.
+        ConfigError: the three differ in shape, `valid` is not boolean, or the form is unknown.
 
     >>> target = torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]])
     >>> scale_shift_invariant_loss(5 * target + 7, target, target > 0)
     tensor(0.)
     """
+    _check_form(form)
     check_shapes(pred, target, valid)
-    error = fill(_normalised(pred, valid) - _normalised(target, valid), valid)
-    loss = masked_mean(error.abs(), valid)
+    error = _fitted_error(pred, target, valid) if form == "mse" else _normalised_error(pred, target, valid)
+    loss = _values(error, valid, form)
     if gradient_weight == 0:
         return loss
-    return loss + gradient_weight * _edges(error, valid, steps) / valid.sum().clamp(min=1)
+    return loss + gradient_weight * edge_sum(error, valid, steps) / valid.sum().clamp(min=1)
 
 
 class ScaleShiftInvariantLoss(DepthLoss):
@@ -61,12 +78,13 @@ class ScaleShiftInvariantLoss(DepthLoss):
     Args:
         gradient_weight: of the edges; 0 leaves them out.
         steps: distances in pixels of the differences.
+        form: "mae", "trimmed" or "mse".
 
     Raises:
-        ConfigError: the weight is negative or not finite, or a step is below 1.
+        ConfigError: the weight is negative or not finite, a step is below 1, or the form is unknown.
     """
 
-    def __init__(self, gradient_weight: float = 0.5, steps: Sequence[int] = _EDGE_STEPS) -> None:
+    def __init__(self, gradient_weight: float = 0.5, steps: Sequence[int] = _EDGE_STEPS, form: str = "mae") -> None:
         super().__init__()
         if not 0 <= gradient_weight < math.inf or any(step < 1 for step in steps):
             raise ConfigError(
@@ -76,12 +94,55 @@ class ScaleShiftInvariantLoss(DepthLoss):
             )
         self.gradient_weight = float(gradient_weight)
         self.steps = tuple(int(step) for step in steps)
+        self.form = _check_form(form)
 
     def forward(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        return scale_shift_invariant_loss(pred, target, valid, self.gradient_weight, self.steps)
+        return scale_shift_invariant_loss(pred, target, valid, self.gradient_weight, self.steps, self.form)
 
     def extra_repr(self) -> str:
-        return f"gradient_weight={self.gradient_weight:g}, steps={self.steps}"
+        return f"gradient_weight={self.gradient_weight:g}, steps={self.steps}, form={self.form}"
+
+
+def _check_form(form: str) -> str:
+    if form not in _FORMS:
+        hint = f"use one of {', '.join(_FORMS)}"
+        raise ConfigError(f"unknown form {form!r}", where="scale_shift_invariant_loss", next_action=hint)
+    return form
+
+
+def _normalised_error(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    return fill(_normalised(pred, valid) - _normalised(target, valid), valid)
+
+
+def _fitted_error(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """What is left of each image when a line from prediction to truth is fitted by least squares; 0 elsewhere."""
+    (pred, level), (target, _) = (_centred(each, valid) for each in (pred, target))
+    covariance, variance = ((pred * each).sum((1, 2, 3), keepdim=True) for each in (target, pred))
+    # a constant map has no spread but rounding noise: the best line through it is level
+    count = valid.sum((1, 2, 3), keepdim=True)
+    usable = variance > count * (16 * torch.finfo(torch.float32).eps * level).square()
+    return torch.where(usable, covariance / torch.where(usable, variance, 1), 0) * pred - target
+
+
+def _centred(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Values less their mean over each image, 0 elsewhere; and the size of the largest, (B,1,1,1)."""
+    values = fill(at_least_float32(values), valid)
+    mean = masked_mean_per_image(values, valid)[:, None, None, None]
+    return fill(values - mean, valid), values.detach().abs().amax((1, 2, 3), keepdim=True)
+
+
+def _values(error: Tensor, valid: Tensor, form: str) -> Tensor:
+    if form == "trimmed":
+        return _trimmed_mean(error, valid)
+    return masked_mean(error.square() if form == "mse" else error.abs(), valid)
+
+
+def _trimmed_mean(error: Tensor, valid: Tensor) -> Tensor:
+    """Mean of ``|e|`` over the valid pixels, of which the largest fifth of each image counts as 0."""
+    ordered = torch.where(valid, error.abs(), math.inf).flatten(1).sort(1).values
+    count = valid.flatten(1).sum(1, keepdim=True)
+    kept = torch.arange(ordered.shape[1], device=ordered.device) < torch.ceil(count * (1 - _TRIM))
+    return masked_sum(ordered, kept) / count.sum().clamp(min=1)
 
 
 def _normalised(values: Tensor, valid: Tensor) -> Tensor:
@@ -102,15 +163,3 @@ def _median(values: Tensor, valid: Tensor) -> Tensor:
     count = valid.sum(1, keepdim=True)
     middle = ordered.gather(1, ((count - 1) // 2).clamp(min=0))
     return torch.where(count > 0, middle, 0)[:, 0]
-
-
-def _edges(error: Tensor, valid: Tensor, steps: Sequence[int]) -> Tensor:
-    """Sum over the steps of all absolute differences whose two ends are valid."""
-    total = error.new_zeros(())
-    for step in steps:
-        across = masked_sum((error[..., step:] - error[..., :-step]).abs(), valid[..., step:] & valid[..., :-step])
-        down = masked_sum(
-            (error[..., step:, :] - error[..., :-step, :]).abs(), valid[..., step:, :] & valid[..., :-step, :]
-        )
-        total = total + across + down
-    return total

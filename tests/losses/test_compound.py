@@ -12,9 +12,12 @@ from mde.errors import ConfigError
 from mde.losses import (
     DenseDepthLoss,
     GradientLoss,
+    GradientMatchingLoss,
     L1Loss,
     MSELoss,
+    SILogLoss,
     SSIMLoss,
+    SurfaceNormalLoss,
     WeightedSum,
     gradient_loss,
     l1_loss,
@@ -51,6 +54,27 @@ def test_sums_nest() -> None:
     valid = torch.ones_like(target, dtype=torch.bool)
     assert torch.allclose(outer(pred, target, valid), 3 * l1_loss(pred, target, valid))
     assert spec_of(outer)["init_args"]["terms"]["inner"]["init_args"]["weights"] == {"a": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("terms", "found"),
+    [
+        ({"a": L1Loss(), "b": SILogLoss()}, r"a: network, b: metres; with a camera: none"),
+        ({"a": SILogLoss(), "b": SurfaceNormalLoss()}, r"a: metres, b: metres; with a camera: b"),
+        ({"a": L1Loss(), "in": WeightedSum({"b": SILogLoss()})}, r"a: network, in\.b: metres; with a camera: none"),
+    ],
+)
+def test_maps_that_cannot_serve_all_terms_are_refused(terms: dict[str, Any], found: str) -> None:
+    maps = torch.rand(1, 1, 4, 5) + 1
+    with pytest.raises(ConfigError, match=rf"{found}.*WeightedSum.*Next: call loss\.of\(mde\.losses\.LossMaps"):
+        WeightedSum(terms)(maps, maps, maps > 0)
+
+
+def test_one_space_for_all_terms_may_be_metres() -> None:
+    pred, target = torch.rand(2, 1, 1, 4, 5) + 1
+    loss = WeightedSum({"a": SILogLoss(), "in": WeightedSum({"b": GradientMatchingLoss()}, {"b": 3.0})})
+    expected = SILogLoss()(pred, target, target > 0) + 3 * GradientMatchingLoss()(pred, target, target > 0)
+    assert torch.allclose(loss(pred, target, target > 0), expected)
 
 
 def test_densedepth_is_written_down_in_plain_numbers() -> None:
