@@ -19,6 +19,9 @@ class Batch(TypedDict):
 
     In training ``h, w = H, W``. In validation and test the ground truth keeps its native size, and the prediction is
     resized to it. ``depth`` is exactly 0 wherever ``valid`` is False.
+
+    Of a stereo pair ``image`` is always the left picture; both have the same size and ``intrinsics``. What the left
+    camera sees at column u and depth z, the right one sees in the same row at u - fx * baseline / z.
     """
 
     image: Tensor  # float32 (B,3,H,W), RGB in [0,1], not normalised
@@ -27,6 +30,8 @@ class Batch(TypedDict):
     intrinsics: Tensor  # float32 (B,3,3), in pixels of `image`; NaN where the camera is unknown
     id: list[str]  # stable sample ids
     labels: NotRequired[Tensor]  # uint8 (B,1,h,w), semantic classes; only in evaluation, only where asked for
+    right: NotRequired[Tensor]  # float32 (B,3,H,W), other picture of a rectified pair; only in training, if asked for
+    baseline: NotRequired[Tensor]  # float32 (B,), metres above 0 from the camera of `image` to that of `right`
 
 
 class Ambiguity(Enum):
@@ -36,6 +41,18 @@ class Ambiguity(Enum):
     SCALE = "scale"  # depth up to an unknown factor
     AFFINE_DEPTH = "affine_depth"  # depth up to an unknown scale and shift
     AFFINE_DISPARITY = "affine_disparity"  # 1/depth up to an unknown scale and shift
+
+    def can_learn_from(self, truth: Ambiguity) -> bool:
+        """Whether truth that is known up to `truth` fixes all that a prediction of this kind must get right.
+
+        >>> Ambiguity.AFFINE_DISPARITY.can_learn_from(Ambiguity.SCALE)
+        True
+        >>> Ambiguity.METRIC.can_learn_from(Ambiguity.SCALE)
+        False
+        """
+        # a factor on depth is one on disparity; a shift of one is no shift of the other
+        scaled = truth is Ambiguity.SCALE and self is not Ambiguity.METRIC
+        return truth in (Ambiguity.METRIC, self) or scaled
 
     @property
     def unit(self) -> str:

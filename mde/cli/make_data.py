@@ -46,12 +46,12 @@ class _Counted:
         self.made = 0
 
     def __call__(
-        self, index: int, height: int, width: int, intrinsics: NDArray[np.float32] | None = None
+        self, index: int, height: int, width: int, intrinsics: NDArray[np.float32] | None = None, right: float = 0.0
     ) -> SourceFrame:
         self.made += 1
         if sys.stderr.isatty():
             print(f"\rframe {self.made}", end="", file=sys.stderr, flush=True)
-        return self.source(index, height, width, intrinsics)
+        return self.source(index, height, width, intrinsics, right)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mde.data.base import DepthDataModule
-    from mde.data.dataset import DepthDataset, RawSample
+    from mde.data.dataset import DepthDataset, RawSample, RightView
     from mde.data.folder import RGBDFolderDataModule, RGBDFolderDataset
     from mde.data.kitti import KITTIDataModule, KITTIDataset, KITTISelectionDataModule
+    from mde.data.mixed import MixedDataModule, MixedDataset
     from mde.data.nyu import NYUDepthV2DataModule, NYUDepthV2Dataset
     from mde.data.procedural import ProceduralDataModule, ProceduralDataset
     from mde.data.shards import ShardedDataModule, ShardedDataset
@@ -23,6 +24,8 @@ __all__ = [
     "KITTIDataModule",
     "KITTIDataset",
     "KITTISelectionDataModule",
+    "MixedDataModule",
+    "MixedDataset",
     "NYUDepthV2DataModule",
     "NYUDepthV2Dataset",
     "ProceduralDataModule",
@@ -30,6 +33,7 @@ __all__ = [
     "RGBDFolderDataModule",
     "RGBDFolderDataset",
     "RawSample",
+    "RightView",
     "SYNTHIADataModule",
     "SYNTHIADataset",
     "ShardedDataModule",
@@ -46,6 +50,8 @@ _HOMES = {
     "KITTIDataModule": "kitti",
     "KITTIDataset": "kitti",
     "KITTISelectionDataModule": "kitti",
+    "MixedDataModule": "mixed",
+    "MixedDataset": "mixed",
     "NYUDepthV2DataModule": "nyu",
     "NYUDepthV2Dataset": "nyu",
     "ProceduralDataModule": "procedural",
@@ -53,6 +59,7 @@ _HOMES = {
     "RGBDFolderDataModule": "folder",
     "RGBDFolderDataset": "folder",
     "RawSample": "dataset",
+    "RightView": "dataset",
     "SYNTHIADataModule": "synthia",
     "SYNTHIADataset": "synthia",
     "ShardedDataModule": "shards",

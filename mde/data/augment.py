@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mde.errors import ConfigError
 
-__all__ = ["Augmentation", "CentreCrop", "EigenAugmentation", "View"]
+__all__ = ["Augmentation", "CentreCrop", "EigenAugmentation", "SparseDepth", "View"]
 
 
 class View(NamedTuple):
@@ -26,22 +26,28 @@ class View(NamedTuple):
         image: uint8 (H,W,3), RGB.
         depth: float32 (H,W), z-depth in metres, 0 where unknown.
         intrinsics: float64 (3,3), pixels of the image, the centre of the first pixel at (0, 0); NaN where unknown.
+        mirrored: an augmentation that mirrors the view says so here: pictures of a stereo pair then change places.
     """
 
     image: NDArray[np.uint8]
     depth: NDArray[np.float32]
     intrinsics: NDArray[np.float64]
+    mirrored: bool = False
 
 
 class Augmentation(ABC):
     """Base.
 
+    Of a stereo pair, both views are given one after the other with equal draws.
+
     Attributes:
         crop: (height, width) of the result, whatever comes in: training then takes pictures of this size, a part of the
             frame at its scale. None: the size stays.
+        rectified: what both cameras of a stereo pair see stays in the same row of both pictures.
     """
 
     crop: tuple[int, int] | None = None
+    rectified: bool = True
 
     @abstractmethod
     def __call__(self, view: View, rng: np.random.Generator) -> View:
@@ -80,6 +86,9 @@ class EigenAugmentation(Augmentation):
       it is a rotation of viewing rays, not of pixels. What is turned in from outside has no depth.
     - *Crop* moves the principal point. A frame smaller than the crop is resized first, which scales K and leaves z.
 
+    Stereo pairs keep their rows and their baseline but under rotation: a zoom by s turns fx baseline / z into s times
+    as much, as the pictures show it. So pairs need ``degrees: 0``.
+
     Args:
         scale: range of the zoom, from 1.
         degrees: largest rotation to either side.
@@ -111,6 +120,7 @@ class EigenAugmentation(Augmentation):
             raise ConfigError(what, where="EigenAugmentation", next_action=hint)
         self.scale, self.colour = (float(scale[0]), float(scale[1])), (float(colour[0]), float(colour[1]))
         self.degrees, self.flip = float(degrees), float(flip)
+        self.rectified = self.degrees == 0
         self.crop = None if crop is None else _checked_crop(crop)
 
     def __call__(self, view: View, rng: np.random.Generator) -> View:
@@ -122,6 +132,38 @@ class EigenAugmentation(Augmentation):
         out = _warped(view, crop, _roll(view.intrinsics, angle), fit, corner, zoom)
         out = out._replace(image=_coloured(out.image, colour))
         return _mirrored(out) if mirrored else out
+
+
+class SparseDepth(Augmentation):
+    """Keep the depth that a lidar would have measured: of every n-th row a share of the pixels; the picture stays.
+
+    To train on dense truth as if it were sparse. With the defaults 1/16 of the pixels keep their depth, about what
+    KITTI's scanner with its 64 lines leaves in a picture.
+
+    Args:
+        rows: distance of the lines in pixels; where the first one lies is drawn.
+        share: of the pixels of a line, drawn one by one, in (0, 1].
+
+    Raises:
+        ConfigError: a setting is out of range.
+
+    >>> view = View(np.zeros((8, 6, 3), np.uint8), np.full((8, 6), 9.0, np.float32), np.eye(3))
+    >>> (SparseDepth(rows=4, share=1.0)(view, np.random.default_rng(0)).depth > 0).sum(1).tolist()
+    [0, 0, 0, 6, 0, 0, 0, 6]
+    """
+
+    def __init__(self, rows: int = 8, share: float = 0.5) -> None:
+        if rows < 1 or int(rows) != rows or not 0 < share <= 1:
+            what = f"rows is a number of pixels from 1 and share lies in (0, 1], got {rows} and {share}"
+            raise ConfigError(what, where="SparseDepth", next_action="rows: 8 and share: 0.5 keep one pixel of 16")
+        self.rows, self.share = int(rows), float(share)
+
+    def __call__(self, view: View, rng: np.random.Generator) -> View:
+        first, measured = int(rng.integers(self.rows)), rng.random(view.depth.shape) < self.share
+        sparse = np.zeros_like(view.depth)
+        lines = slice(first, None, self.rows)
+        sparse[lines] = np.where(measured, view.depth, 0)[lines]
+        return view._replace(depth=sparse)
 
 
 def _roll(intrinsics: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
@@ -164,7 +206,8 @@ def _warped(
 def _mirrored(view: View) -> View:
     intrinsics = view.intrinsics.copy()
     intrinsics[0, 2] = view.depth.shape[1] - 1 - intrinsics[0, 2]
-    return View(np.ascontiguousarray(view.image[:, ::-1]), np.ascontiguousarray(view.depth[:, ::-1]), intrinsics)
+    image, depth = np.ascontiguousarray(view.image[:, ::-1]), np.ascontiguousarray(view.depth[:, ::-1])
+    return View(image, depth, intrinsics, not view.mirrored)
 
 
 def _coloured(image: NDArray[np.uint8], factors: NDArray[np.float64]) -> NDArray[np.uint8]:

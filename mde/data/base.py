@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Mapping, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,19 +19,21 @@ from mde.data.augment import Augmentation
 from mde.data.dataset import DepthDataset, RawSample
 from mde.data.loading import collate, depth_loader
 from mde.data.prepare.manifest import fingerprint_of
+from mde.data.relative import RelativeDataset
+from mde.data.stages import require_rectified
 from mde.data.transforms import SampleTransform, make_transform
 from mde.data.writers.source import is_made
-from mde.errors import ConfigError, DataFormatError
+from mde.errors import ConfigError, DataFormatError, nearest
 from mde.protocol import EvalProtocol, get_protocol
 from mde.rebuild import Rebuildable
-from mde.types import Batch
+from mde.types import Ambiguity, Batch
 
 if TYPE_CHECKING:
     import albumentations as A
 
 __all__ = ["DepthDataModule", "DepthDataset", "RawSample", "SeededSampler", "collate"]
 
-_LOADING = frozenset({"augmentations", "batch_size", "eval_batch_size", "num_workers", "cache", "preload"})
+_LOADING = frozenset({"augmentations", "batch_size", "eval_batch_size", "num_workers", "cache", "preload", "truth"})
 """Settings that change no frame."""
 
 
@@ -76,6 +78,11 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
         cache: a folder for decoded frames (`mde.data.cache`): written on first use, then read instead of the files.
         infill: fill holes of the training depth (`mde.data.infill`), and those of the ground truth, too, only if the
             protocol's ground truth is "infilled".
+        truth: what the training depth means: "metric"; "scale", known up to a factor (structure from motion, as in
+            MegaDepth); "affine_depth" or "affine_disparity", depth or 1/depth up to a scale and a shift (stereo films,
+            another network). Frames of a relative truth are brought into `depth_range` one by one
+            (`mde.data.relative`), and a method that would need more is refused. Evaluation takes the truth as it was
+            read, under a protocol that aligns.
     """
 
     root: str = ""  # where the files are; a data set without files has none
@@ -93,6 +100,7 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
         seed: int = 0,
         cache: str | None = None,
         infill: Literal["none", "nearest", "levin"] = "none",
+        truth: str = "metric",
     ) -> None:
         super().__init__()
         if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
@@ -101,6 +109,7 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
         if not 0 < depth_range[0] < depth_range[1]:
             raise ConfigError(f"depth_range needs 0 < min < max in metres, got {depth_range}", where="data.depth_range")
         self.protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
+        self.truth = _known_truth(truth, self.protocol)
         self.depth_range = (float(depth_range[0]), float(depth_range[1]))
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.augmentations = augmentations
@@ -125,7 +134,9 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
         """The data set of a split, made on first use: with filled depth and from the cache, where asked for."""
         if split not in self._datasets:
             source = self._sources[split] = self._filled(self.make_dataset(split), split)
-            self._datasets[split] = source if self.cache is None else self._cached(source, split, self.cache)
+            made = source if self.cache is None else self._cached(source, split, self.cache)
+            relative = split == "train" and self.truth is not Ambiguity.METRIC
+            self._datasets[split] = RelativeDataset(made, self.truth, self.depth_range) if relative else made
         return self._datasets[split]
 
     def _filled(self, dataset: DepthDataset, split: str) -> DepthDataset:
@@ -154,6 +165,18 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
         kind = f"{type(self).__module__}.{type(self).__qualname__}"
         return {**given, "class": kind, "split": split, "infill": self._infill_of(split)}
 
+    def require_pairs_survive(self) -> None:
+        """For data modules that give stereo pairs: refuse settings under which a pair would be none.
+
+        Raises:
+            ConfigError: an augmentation turns pictures, or depth is relative.
+        """
+        require_rectified(self.augmentations or ())
+        if self.truth is not Ambiguity.METRIC:
+            what = f"stereo pairs have a baseline in metres, and the truth is {self.truth.value}"
+            hint = "leave data.truth out, or set data.stereo to false"
+            raise ConfigError(what, where="data.truth", next_action=hint)
+
     def transform(self, split: str) -> SampleTransform:
         """What a data set of this split applies to its frames: augmentation in "train", only a resize in all others."""
         return make_transform(split, self.image_size, self.augmentations)
@@ -165,10 +188,12 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
     def record(self) -> dict[str, Any]:
         """What results record of the data: its own `facts`, and what is the same for all.
 
-        "infill" names how holes were filled, "manifest" is the fingerprint that ``mde prepare`` gave the folder, and
-        "made" says that the frames were rendered by ``mde make-data``.
+        "infill" names how holes were filled, "train" what relative training depth means, "manifest" is the fingerprint
+        that ``mde prepare`` gave the folder, and "made" says that the frames were rendered by ``mde make-data``.
         """
         record = self.facts()
+        if self.truth is not Ambiguity.METRIC:
+            record["train"] = {"truth": self.truth.value}
         if self.infill != "none":
             record["infill"] = self.infill
         if self.root:
@@ -177,6 +202,16 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
             if is_made(self.root):
                 record["made"] = True
         return record
+
+    @property
+    def truths(self) -> Mapping[str, Ambiguity]:
+        """What the training depth means, by the settings in which it lies."""
+        return {"data": self.truth}
+
+    @property
+    def scored(self) -> DepthDataModule:
+        """The data set that is evaluated: itself, or of a mixture a part."""
+        return self
 
     @property
     def in_memory(self) -> bool:
@@ -211,13 +246,17 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         dataset = self.dataset("train")
+        sampler = self.sampler(dataset)
         # a last batch of one picture would break batch norm; a set smaller than a batch is kept whole
-        drop_last = len(dataset) >= self.batch_size
-        sampler = SeededSampler(dataset, self.seed)
+        drop_last = len(sampler) >= self.batch_size
         if self.trainer is not None:
             # a resumed run starts its loader's workers before Lightning tells the sampler the epoch
             sampler.set_epoch(self.trainer.current_epoch)
         return self._loader(dataset, self.batch_size, sampler=sampler, drop_last=drop_last)
+
+    def sampler(self, dataset: DepthDataset) -> SeededSampler:
+        """The order of the training frames."""
+        return SeededSampler(dataset, self.seed)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._loader(self.dataset("val"), self.eval_batch_size)
@@ -259,3 +298,16 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
             persistent_workers=workers > 0,
             generator=torch.Generator().manual_seed(self.seed),
         )
+
+
+def _known_truth(truth: str, protocol: EvalProtocol) -> Ambiguity:
+    """What the word means; relative truth under a protocol that compares metres is refused."""
+    known = [each.value for each in Ambiguity]
+    if truth not in known:
+        hint = f"nearest: {nearest(truth, known)}"
+        raise ConfigError(f"unknown truth {truth!r}", where="data.truth", next_action=hint)
+    if truth != Ambiguity.METRIC.value and protocol.alignment == "none":
+        what = f"the truth is {truth}, and protocol {protocol.name!r} compares metres"
+        hint = "give a data.protocol that aligns, such as midas_nyu, or set its alignment (mde info protocols)"
+        raise ConfigError(what, where="data.protocol", next_action=hint)
+    return Ambiguity(truth)

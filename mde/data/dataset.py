@@ -26,7 +26,22 @@ from mde.types import Batch
 if TYPE_CHECKING:
     from mde.data.transforms import SampleTransform
 
-__all__ = ["DepthDataset", "RawSample"]
+__all__ = ["DepthDataset", "RawSample", "RightView"]
+
+
+@dataclass
+class RightView:
+    """What the right camera of a rectified stereo pair saw; its intrinsics and orientation are those of the left one.
+
+    Attributes:
+        image: uint8 (H,W,3), RGB.
+        baseline: metres above 0 by which this camera stands to the right of the left one.
+        depth: float32 (H,W), z-depth of this camera in metres, 0 where unknown; None where nothing is known.
+    """
+
+    image: NDArray[np.uint8]
+    baseline: float
+    depth: NDArray[np.float32] | None = None
 
 
 @dataclass
@@ -40,6 +55,7 @@ class RawSample:
         intrinsics: float32 (3,3), pixels of `image`; NaN where unknown.
         id: stable name of the sample, unique within the data set.
         labels: uint8 (H,W), semantic class of each pixel, where the data set has them and was asked for them.
+        right: the other view of a stereo pair, whose left picture is `image`, where the data set was asked for pairs.
     """
 
     image: NDArray[np.uint8]
@@ -48,6 +64,7 @@ class RawSample:
     intrinsics: NDArray[np.float32]
     id: str
     labels: NDArray[np.uint8] | None = None
+    right: RightView | None = None
 
     def checked(self) -> RawSample:
         """Return self, or raise a `DataFormatError` that names the sample and what is wrong with it."""
@@ -70,7 +87,29 @@ class RawSample:
         if self.labels is not None and (self.labels.shape != self.depth.shape or self.labels.dtype != np.uint8):
             found = f"{self.labels.dtype} {self.labels.shape}"
             raise DataFormatError(f"labels must be uint8 like depth {self.depth.shape}, are {found}", where=self.id)
+        if self.right is not None:
+            _check_right(self.right, self)
         return self
+
+
+def _check_right(right: RightView, left: RawSample) -> None:
+    """Raise a `DataFormatError` unless this is the other view of a rectified pair."""
+    if right.image.shape != left.image.shape or right.image.dtype != np.uint8:
+        raise DataFormatError(
+            f"the right image is {right.image.dtype} {right.image.shape}, the left one uint8 {left.image.shape}",
+            where=left.id,
+            next_action="give rectified pairs, whose pictures have the same size",
+        )
+    depth = right.depth
+    if depth is not None and (depth.shape != left.depth.shape or depth.dtype != np.float32):
+        found = f"{depth.dtype} {depth.shape}"
+        raise DataFormatError(f"the right depth must be float32 {left.depth.shape}, is {found}", where=left.id)
+    if not 0 < right.baseline < np.inf:
+        raise DataFormatError(
+            f"the right camera must stand to the right of the left one, got a baseline of {right.baseline} m",
+            where=left.id,
+            next_action="check which picture is the left one, and the calibration",
+        )
 
 
 class DepthDataset(Dataset[Batch], ABC):

@@ -115,8 +115,11 @@ class InfilledDataset(DepthDataset):
 
     def read(self, index: int) -> RawSample:
         raw = self.dataset.read(index).checked()
-        depth = self._filled(raw)
-        return replace(raw, depth=depth, valid=depth > 0)
+        depth, right = self._filled(raw), raw.right
+        if right is not None and right.depth is not None:
+            seen = replace(raw, image=right.image, depth=right.depth, valid=right.depth > 0)
+            right = replace(right, depth=self._filled(seen))
+        return replace(raw, depth=depth, valid=depth > 0, right=right)
 
     def _filled(self, raw: RawSample) -> NDArray[np.float32]:
         if self.folder is None or self.method not in _SLOW or raw.valid.all() or not raw.valid.any():

@@ -92,6 +92,9 @@ def collate(items: list[Batch]) -> Batch:
     )
     if "labels" in items[0]:
         batch["labels"] = stack([item["labels"] for item in items])
+    if "right" in items[0]:
+        batch["right"] = stack([item["right"] for item in items])
+        batch["baseline"] = stack([item["baseline"] for item in items])
     return batch
 
 

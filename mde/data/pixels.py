@@ -48,6 +48,8 @@ class Pixels(NamedTuple):
         mirrored: planes, depth and mask are still to be mirrored; `intrinsics` are already.
         labels: uint8 (h,w), never mirrored.
         step: metres per unit of a `depth` of integers.
+        right: planes of the right picture of a pair, as `planes`; `mirrored` mirrors them, too, where they are.
+        baseline: metres from the left camera to the right one.
     """
 
     planes: Sequence[NDArray[np.uint8]]
@@ -58,6 +60,8 @@ class Pixels(NamedTuple):
     mirrored: bool = False
     labels: NDArray[np.uint8] | None = None
     step: np.float32 | None = None
+    right: Sequence[NDArray[np.uint8]] | None = None
+    baseline: float = 0.0
 
     def item(self) -> Batch:
         """One item of a `Batch`, without the batch dimension."""
@@ -71,6 +75,8 @@ class Pixels(NamedTuple):
         )
         if "labels" in batch:
             item["labels"] = batch["labels"][0]
+        if "right" in batch:
+            item["right"], item["baseline"] = batch["right"][0], batch["baseline"][0]
         return item
 
 
@@ -118,6 +124,8 @@ class Arrays(NamedTuple):
     depth: NDArray[np.float32]  # (B,h,w)
     labels: NDArray[np.uint8] | None  # (B,h,w)
     valid: NDArray[np.bool_] | None  # (B,h,w); None where the mask is made later
+    right: NDArray[Any] | None = None  # as `image`
+    baseline: NDArray[np.float32] | None = None  # (B,), beside `right`
 
 
 def planes_of(image: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
@@ -157,6 +165,8 @@ def batch_of(arrays: Arrays, cameras: Sequence[Tensor], names: list[str]) -> Bat
     )
     if arrays.labels is not None:
         batch["labels"] = torch.from_numpy(arrays.labels)[:, None]
+    if arrays.right is not None and arrays.baseline is not None:
+        batch["right"], batch["baseline"] = torch.from_numpy(arrays.right), torch.from_numpy(arrays.baseline)
     return batch
 
 
@@ -175,12 +185,19 @@ def fill(frames: Iterable[Pixels], arrays_for: Callable[[Pixels], Arrays]) -> tu
             raise unequal_sizes({first.depth.shape, frame.depth.shape}, (first.id, frame.id))
         if (frame.labels is None) != (arrays.labels is None):
             raise DataFormatError("of one batch, some frames have labels and some have none", where=frame.id)
-        _write_image(frame, arrays.image[row])
+        if (frame.right is None) != (arrays.right is None):
+            hint = "set stereo of all data sets alike"
+            what = "of one batch, some frames are stereo pairs and some are not"
+            raise DataFormatError(what, where=frame.id, next_action=hint)
+        _write_image(frame.planes, arrays.image[row], mirrored=frame.mirrored)
         _write_depth(frame, arrays.depth[row])
         if arrays.valid is not None:
             np.greater(arrays.depth[row], 0, out=arrays.valid[row])  # now, while the depth is in the cache
         if arrays.labels is not None and frame.labels is not None:
             np.copyto(arrays.labels[row], frame.labels)
+        if arrays.right is not None and arrays.baseline is not None and frame.right is not None:
+            _write_image(frame.right, arrays.right[row], mirrored=frame.mirrored)
+            arrays.baseline[row] = frame.baseline
         cameras.append(frame.intrinsics)
         names.append(frame.id)
     return arrays, cameras, names
@@ -203,11 +220,14 @@ def _new_arrays(first: Pixels, count: int) -> Arrays:
     image = np.empty((count, 3, *first.planes[0].shape), np.float32)
     depth = np.empty((count, *first.depth.shape), np.float32)
     labels = None if first.labels is None else np.empty(depth.shape, np.uint8)
-    return Arrays(image, depth, labels, np.empty(depth.shape, np.bool_))
+    made = Arrays(image, depth, labels, np.empty(depth.shape, np.bool_))
+    if first.right is None:
+        return made
+    return made._replace(right=np.empty(image.shape, np.float32), baseline=np.empty(count, np.float32))
 
 
-def _write_image(frame: Pixels, out: NDArray[Any]) -> None:
-    planes = [cv2.flip(plane, 1) for plane in frame.planes] if frame.mirrored else frame.planes
+def _write_image(planes: Sequence[NDArray[np.uint8]], out: NDArray[Any], *, mirrored: bool) -> None:
+    planes = [cv2.flip(plane, 1) for plane in planes] if mirrored else planes
     if out.dtype == np.uint8:
         for plane, target in zip(planes, out, strict=True):
             np.copyto(target, plane)

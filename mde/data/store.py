@@ -1,8 +1,9 @@
 """Decoded frames in one file, mapped into memory: bytes of the picture, depth without loss, camera, labels, id.
 
 The file begins with frames, each a multiple of 64 bytes long: three planes of the image, the depth map, the labels if
-there are any, the id. An index of `RECORD` follows, and a footer with a checksum, which is written last: a file without
-it was not finished. Numbers are those of the machine (little-endian).
+there are any; of a stereo pair the planes of the right image, and its depth if there is any; the id. An index of
+`RECORD` follows, and a footer with a checksum, which is written last: a file without it was not finished. Numbers are
+those of the machine (little-endian).
 
 Depth is kept as 16-bit multiples of a step where that gives back every pixel bit for bit, as it does for depth read
 from 16-bit or 8-bit files, and as float32 otherwise. So a store never changes a number.
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mde.data.dataset import RawSample
+from mde.data.dataset import RawSample, RightView
 from mde.data.encodings import ENCODINGS, masked_depth
 from mde.data.pixels import StoredSample
 from mde.data.worlds.pool import shared_array
@@ -29,7 +30,7 @@ from mde.errors import DataFormatError
 
 __all__ = ["FORMAT", "FrameStore", "StoreWriter", "known_steps"]
 
-FORMAT = "mde frames 1"
+FORMAT = "mde frames 2"
 RECORD = np.dtype(
     [
         ("offset", "<i8"),
@@ -38,6 +39,8 @@ RECORD = np.dtype(
         ("width", "<i4"),
         ("step", "<f4"),  # metres per unit of a 16-bit map, 0 for a map of float32
         ("labels", "?"),
+        ("baseline", "<f8"),  # metres, 0 where there is no right image
+        ("right_step", "<f4"),  # as `step`, NaN where there is no depth of the right camera
         ("checksum", "<u4"),
         ("intrinsics", "<f4", (3, 3)),
     ]
@@ -96,18 +99,26 @@ class FrameStore:
                 for the first time.
         """
         record = self._checked_record(index)
-        height, width = int(record["height"]), int(record["width"])
-        pixels, at = height * width, int(record["offset"])
-        image = np.frombuffer(self._memory, np.uint8, 3 * pixels, at).reshape(3, height, width)
-        at += _aligned(3 * pixels)
-        step = record["step"] or None
-        numbers = np.frombuffer(self._memory, np.float32 if step is None else np.uint16, pixels, at)
-        at += _aligned(numbers.nbytes)
-        labels = None
-        if record["labels"]:
-            labels = np.frombuffer(self._memory, np.uint8, pixels, at).reshape(height, width)
-        camera, name = record["intrinsics"].copy(), self.frame_id(index)
-        return StoredSample(image.transpose(1, 2, 0), numbers.reshape(height, width), step, camera, name, labels)
+        size, at = (int(record["height"]), int(record["width"])), int(record["offset"])
+
+        def take(shape: tuple[int, ...], step: np.float32 | None = None, *, metres: bool = False) -> NDArray[Any]:
+            nonlocal at
+            kind = (np.float32 if step is None else np.uint16) if metres else np.uint8
+            found = np.frombuffer(self._memory, kind, int(np.prod(shape)), at).reshape(shape)
+            at += _aligned(found.nbytes)
+            return found
+
+        image, step = take((3, *size)).transpose(1, 2, 0), record["step"] or None
+        numbers = take(size, step, metres=True)
+        labels = take(size) if record["labels"] else None
+        made = StoredSample(image, numbers, step, record["intrinsics"].copy(), self.frame_id(index), labels)
+        if record["baseline"]:
+            other, step = take((3, *size)).transpose(1, 2, 0), record["right_step"] or None
+            made.right = RightView(other, float(record["baseline"]))
+            if step is None or np.isfinite(step):
+                numbers = take(size, step, metres=True)
+                made.right.depth = numbers if step is None else numbers * step
+        return made
 
     def frame_id(self, index: int) -> str:
         """The id of frame `index`, from its last bytes."""
@@ -189,20 +200,29 @@ class StoreWriter:
 
 def encode(raw: RawSample, steps: Sequence[float]) -> tuple[bytes, Any]:
     """The bytes of a frame, and its record but for the offset."""
-    planes = np.ascontiguousarray(raw.image.transpose(2, 0, 1))
-    codes, step = _codes(masked_depth(raw.depth, raw.valid), steps)
+    record = np.zeros((), RECORD)
+    codes, record["step"] = _codes(masked_depth(raw.depth, raw.valid), steps)
     name = raw.id.encode()
-    parts = [_padded(planes.tobytes()), _padded(codes.tobytes())]
+    parts = [_planes(raw.image), _padded(codes.tobytes())]
     if raw.labels is not None:
         parts.append(_padded(raw.labels.tobytes()))
+    if raw.right is not None:
+        parts.append(_planes(raw.right.image))
+        record["baseline"], record["right_step"] = raw.right.baseline, np.nan
+        if raw.right.depth is not None:
+            codes, record["right_step"] = _codes(raw.right.depth, steps)
+            parts.append(_padded(codes.tobytes()))
     tail = name + len(name).to_bytes(4, "little")
     parts += [bytes(_aligned(len(tail)) - len(tail)), tail]
     content = b"".join(parts)
-    record = np.zeros((), RECORD)
-    record["bytes"], record["checksum"], record["step"] = len(content), zlib.crc32(content), step
+    record["bytes"], record["checksum"] = len(content), zlib.crc32(content)
     record["height"], record["width"] = raw.depth.shape
     record["labels"], record["intrinsics"] = raw.labels is not None, raw.intrinsics
     return content, record
+
+
+def _planes(image: NDArray[np.uint8]) -> bytes:
+    return _padded(np.ascontiguousarray(image.transpose(2, 0, 1)).tobytes())
 
 
 def _codes(depth: NDArray[np.float32], steps: Sequence[float]) -> tuple[NDArray[Any], float]:

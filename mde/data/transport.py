@@ -32,8 +32,10 @@ class PackedBatch(NamedTuple):
     size: tuple[int, ...]  # of the images, (H,W)
     native: tuple[int, ...]  # of depth and labels, (h,w)
     labelled: bool
+    paired: bool
     intrinsics: list[NDArray[np.float32]]
     id: list[str]
+    baseline: NDArray[np.float32] | None
 
 
 class Ring:
@@ -54,17 +56,18 @@ class Ring:
             DataFormatError: the frames have different sizes.
         """
         self._sent += 1
-        buffer, about = torch.empty(0, dtype=torch.uint8), ((0,), (0,), False)
+        buffer, about = torch.empty(0, dtype=torch.uint8), ((0,), (0,), False, False)
 
         def arrays_for(first: Pixels) -> Arrays:
             nonlocal buffer, about
-            about = (first.planes[0].shape, first.depth.shape, first.labels is not None)
+            about = (first.planes[0].shape, first.depth.shape, first.labels is not None, first.right is not None)
             buffer = self._buffer(_bytes(count, *about))
             buffer.numpy()[:8].view(np.int64)[0] = self._sent
             return _arrays(buffer, count, *about)
 
-        _, cameras, names = fill(frames, arrays_for)
-        return PackedBatch(buffer, self._sent, *about, [camera.numpy() for camera in cameras], names)
+        arrays, cameras, names = fill(frames, arrays_for)
+        matrices = [camera.numpy() for camera in cameras]
+        return PackedBatch(buffer, self._sent, *about, matrices, names, arrays.baseline)
 
     def _buffer(self, size: int) -> Tensor:
         slot = self._sent % len(self._buffers)
@@ -79,7 +82,7 @@ class Receiver:
 
     Args:
         buffers: as many as all senders have; they stay mapped into memory.
-        pinned: take page-locked memory for image and depth.
+        pinned: take page-locked memory for images and depth.
     """
 
     def __init__(self, buffers: int, *, pinned: bool = False) -> None:
@@ -90,19 +93,24 @@ class Receiver:
         """The batch, in memory of its own."""
         self._mapped.append(packed.buffer)
         count = len(packed.id)
-        sent = _arrays(packed.buffer, count, packed.size, packed.native, packed.labelled)
-        image = torch.empty(sent.image.shape, dtype=torch.float32, pin_memory=self._pinned).numpy()
-        depth = torch.empty(sent.depth.shape, dtype=torch.float32, pin_memory=self._pinned).numpy()
+        sent = _arrays(packed.buffer, count, packed.size, packed.native, packed.labelled, packed.paired)
+        image, depth = self._empty(sent.image.shape), self._empty(sent.depth.shape)
+        right = None if sent.right is None else self._empty(sent.right.shape)
         valid = np.empty(depth.shape, np.bool_)
         for row in range(count):  # frame by frame, while it is in the cache
             to_floats(sent.image[row], image[row])
+            if right is not None and sent.right is not None:
+                to_floats(sent.right[row], right[row])
             np.copyto(depth[row], sent.depth[row])
             np.greater(depth[row], 0, out=valid[row])
         labels = None if sent.labels is None else sent.labels.copy()
         if packed.buffer.numpy()[:8].view(np.int64)[0] != packed.stamp:
             raise RuntimeError("a loader process wrote over a batch that was not yet taken")
         cameras = [torch.from_numpy(matrix) for matrix in packed.intrinsics]
-        return batch_of(Arrays(image, depth, labels, valid), cameras, packed.id)
+        return batch_of(Arrays(image, depth, labels, valid, right, packed.baseline), cameras, packed.id)
+
+    def _empty(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        return torch.empty(shape, dtype=torch.float32, pin_memory=self._pinned).numpy()
 
 
 def _parts(count: int, size: tuple[int, ...], native: tuple[int, ...]) -> tuple[int, int]:
@@ -111,15 +119,19 @@ def _parts(count: int, size: tuple[int, ...], native: tuple[int, ...]) -> tuple[
     return -(-image // _STAMP) * _STAMP, count * int(np.prod(native))
 
 
-def _bytes(count: int, size: tuple[int, ...], native: tuple[int, ...], labelled: bool) -> int:
+def _bytes(count: int, size: tuple[int, ...], native: tuple[int, ...], labelled: bool, paired: bool) -> int:
     image, pixels = _parts(count, size, native)
-    return _STAMP + image + (5 if labelled else 4) * pixels
+    return _STAMP + (2 if paired else 1) * image + (5 if labelled else 4) * pixels
 
 
-def _arrays(buffer: Tensor, count: int, size: tuple[int, ...], native: tuple[int, ...], labelled: bool) -> Arrays:
-    """The arrays that lie in a buffer: images, depth, labels."""
+def _arrays(
+    buffer: Tensor, count: int, size: tuple[int, ...], native: tuple[int, ...], labelled: bool, paired: bool
+) -> Arrays:
+    """The arrays that lie in a buffer: images, right images, depth, labels; and beside it the baselines to come."""
     image, pixels = _parts(count, size, native)
-    content = buffer.numpy()[_STAMP:]
-    depth = content[image : image + 4 * pixels].view(np.float32).reshape(count, *native)
-    labels = content[image + 4 * pixels : image + 5 * pixels].reshape(count, *native) if labelled else None
-    return Arrays(content[: 3 * count * int(np.prod(size))].reshape(count, 3, *size), depth, labels, None)
+    pictures, rest = np.split(buffer.numpy()[_STAMP:], [(2 if paired else 1) * image])
+    views = [part[: 3 * count * int(np.prod(size))].reshape(count, 3, *size) for part in pictures.reshape(-1, image)]
+    depth = rest[: 4 * pixels].view(np.float32).reshape(count, *native)
+    labels = rest[4 * pixels : 5 * pixels].reshape(count, *native) if labelled else None
+    made = Arrays(views[0], depth, labels, None)
+    return made._replace(right=views[1], baseline=np.empty(count, np.float32)) if paired else made

@@ -21,12 +21,15 @@ from mde.rebuild import Rebuildable, build, spec_of
 from mde.types import Batch
 
 KEYS = {"image", "depth", "valid", "intrinsics", "id"}
+STEREO_KEYS = {"right", "baseline"}
 SPLITS = ("train", "val", "test")
 
 
-def check_batch(batch: Batch, image_size: tuple[int, int], *, native: tuple[int, int] | None = None) -> None:
+def check_batch(
+    batch: Batch, image_size: tuple[int, int], *, native: tuple[int, int] | None = None, stereo: bool = False
+) -> None:
     """Keys, shapes, dtypes, ranges and invariants; `native` is the size of the ground truth, if not the image's."""
-    assert set(batch) == KEYS
+    assert set(batch) == (KEYS | STEREO_KEYS if stereo else KEYS)
     image, depth, valid, intrinsics = batch["image"], batch["depth"], batch["valid"], batch["intrinsics"]
     count = len(batch["id"])
     assert image.shape == (count, 3, *image_size)
@@ -42,6 +45,22 @@ def check_batch(batch: Batch, image_size: tuple[int, int], *, native: tuple[int,
     assert intrinsics.dtype == torch.float32
     assert all(isinstance(name, str) for name in batch["id"])
     check_intrinsics(intrinsics, image_size)
+    if stereo:
+        check_pair(batch)
+
+
+def check_pair(batch: Batch) -> None:
+    """Two pictures of one size and kind, with known cameras that stand apart."""
+    right, baseline = batch["right"], batch["baseline"]
+    assert right.shape == batch["image"].shape
+    assert right.dtype == baseline.dtype == torch.float32
+    assert float(right.min()) >= 0
+    assert float(right.max()) <= 1
+    assert baseline.shape == (len(batch["id"]),)
+    assert torch.isfinite(baseline).all()
+    assert (baseline > 0).all()
+    assert torch.isfinite(batch["intrinsics"]).all()
+    assert not torch.equal(right, batch["image"])
 
 
 def check_intrinsics(intrinsics: torch.Tensor, image_size: tuple[int, int]) -> None:
@@ -59,9 +78,12 @@ def check_intrinsics(intrinsics: torch.Tensor, image_size: tuple[int, int]) -> N
 
 def same_items(first: Batch, second: Batch) -> bool:
     """True if two items or batches are equal bit for bit (NaN equals NaN)."""
-    keys = ("image", "depth", "valid", "intrinsics")
+    stereo = STEREO_KEYS & set(first)
+    keys = ("image", "depth", "valid", "intrinsics", *sorted(stereo))
+    if first["id"] != second["id"] or stereo != STEREO_KEYS & set(second):
+        return False
     pairs = [(first[k], second[k]) for k in keys]  # type: ignore[literal-required]
-    return first["id"] == second["id"] and all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs)
+    return all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs)
 
 
 def epoch(data: DepthDataModule, number: int = 0) -> list[Batch]:
@@ -73,7 +95,13 @@ def epoch(data: DepthDataModule, number: int = 0) -> list[Batch]:
 
 
 class DataModuleContract:
-    """Tests that every data module passes; subclass it and write `make`."""
+    """Tests that every data module passes; subclass it and write `make`.
+
+    Attributes:
+        stereo: training batches hold pairs; those of evaluation never do.
+    """
+
+    stereo = False
 
     def make(self, folder: Path, **settings: Any) -> DepthDataModule:
         """The data module on a tiny fake; `settings` are batch_size, num_workers and seed."""
@@ -86,7 +114,7 @@ class DataModuleContract:
     def test_batches_keep_the_contract(self, data: DepthDataModule) -> None:
         data.setup("fit")
         data.setup("test")
-        check_batch(next(iter(data.train_dataloader())), data.image_size)
+        check_batch(next(iter(data.train_dataloader())), data.image_size, stereo=self.stereo)
         for loader in (data.val_dataloader(), data.test_dataloader(), data.predict_dataloader()):
             batch: Batch = next(iter(loader))
             native = data.dataset("val").read(0).depth.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from typing import Any
 
@@ -13,8 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mde.data.augment import Augmentation, CentreCrop, EigenAugmentation, View
+from mde.data.augment import Augmentation, CentreCrop, EigenAugmentation, SparseDepth, View
 from mde.data.dataset import RawSample
+from mde.data.procedural import ProceduralDataModule
 from mde.data.transforms import TrainTransform
 from mde.errors import ConfigError
 from tests.data.test_transforms import CAMERA, HEIGHT, WIDTH, check_agreement, coded_sample
@@ -169,6 +171,40 @@ def test_read_only_frames_with_garbage_and_an_unknown_camera() -> None:
     assert torch.equal(item["valid"], item["depth"] > 0)
     assert torch.isnan(item["intrinsics"][0, 0])
     assert torch.isnan(item["intrinsics"][:2, 2]).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sparse_depth_is_scan_lines_of_the_true_depth(seed: int) -> None:
+    rng = np.random.default_rng(0)
+    view = View(np.zeros((64, 200, 3), np.uint8), rng.uniform(1, 80, (64, 200)).astype(np.float32), np.eye(3))
+    out = SparseDepth(rows=4, share=0.3)(view, np.random.default_rng(seed))
+    kept = out.depth > 0
+    rows = np.nonzero(kept.any(1))[0]
+    assert len(rows) == 16
+    assert set(np.diff(rows)) == {4}
+    assert kept[rows].mean() == pytest.approx(0.3, abs=0.03)
+    assert np.array_equal(out.depth[kept], view.depth[kept])
+    assert out.image is view.image
+    assert (view.depth > 0).all()
+
+
+def test_sparse_depth_of_a_stereo_pair_leaves_the_pictures() -> None:
+    data = ProceduralDataModule("street", 2, 1, 1, image_size=(24, 32), stereo=True, preload=False, batch_size=2)
+    plain = data.dataset("train")
+    sparse = copy.copy(plain)
+    sparse.transform = TrainTransform((24, 32), [SparseDepth(4, 0.5), A.HorizontalFlip(p=1.0)])
+    plain.transform = TrainTransform((24, 32), [A.HorizontalFlip(p=1.0)])
+    few, all_of_it = sparse[0], plain[0]
+    assert torch.equal(few["image"], all_of_it["image"])
+    assert torch.equal(few["right"], all_of_it["right"])
+    assert 0 < int(few["valid"].sum()) < int(all_of_it["valid"].sum()) / 4
+    assert torch.equal(few["depth"][few["valid"]], all_of_it["depth"][few["valid"]])
+
+
+@pytest.mark.parametrize("wrong", [{"rows": 0}, {"rows": 1.5}, {"share": 0}, {"share": 1.1}])
+def test_sparse_depth_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="one pixel of 16"):
+        SparseDepth(**wrong)
 
 
 @pytest.mark.parametrize(

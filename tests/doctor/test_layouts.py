@@ -17,9 +17,9 @@ COUNT = 8
 
 
 @lru_cache(maxsize=64)
-def _frame(world: str, index: int, height: int, width: int, camera: bytes) -> SourceFrame:
+def _frame(world: str, index: int, height: int, width: int, camera: bytes, right: float) -> SourceFrame:
     intrinsics = np.frombuffer(camera, np.float32).reshape(3, 3) if camera else None
-    return rendered(world)(index, height, width, intrinsics)
+    return rendered(world)(index, height, width, intrinsics, right)
 
 
 class _Kept:
@@ -29,10 +29,10 @@ class _Kept:
         self.world = world
 
     def __call__(
-        self, index: int, height: int, width: int, intrinsics: NDArray[np.float32] | None = None
+        self, index: int, height: int, width: int, intrinsics: NDArray[np.float32] | None = None, right: float = 0.0
     ) -> SourceFrame:
         camera = b"" if intrinsics is None else np.ascontiguousarray(intrinsics, np.float32).tobytes()
-        return _frame(self.world, index, height, width, camera)
+        return _frame(self.world, index, height, width, camera, right)
 
 
 @pytest.mark.parametrize("name", list(layouts()))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 
 from mde.errors import ConfigError, DataFormatError
 
-__all__ = ["decode_exr", "write_exr"]
+__all__ = ["decode_exr", "read_exr", "write_exr"]
 
 _MAGIC = b"\x76\x2f\x31\x01"
 _CHANNELS = ("Z", "depth.Z", "Depth.Z", "R", "Y", "V")
@@ -26,15 +28,7 @@ def decode_exr(data: bytes, where: object) -> NDArray[Any]:
         ConfigError: the extra is not installed.
         DataFormatError: the file is truncated, or it is not clear which channel is the depth.
     """
-    library = _library(where)
-    channels: dict[str, Any] = {}
-    if data.startswith(_MAGIC):
-        with tempfile.TemporaryDirectory() as folder:  # the library reads from memory only since 3.5
-            path = Path(folder, "depth.exr")
-            path.write_bytes(data)
-            channels = _channels(library, path)
-    if not channels:
-        raise DataFormatError("the file is truncated or no EXR", where=where, next_action="fetch or export it again")
+    channels = read_exr(data, where)[0]
     names = [name for name in _CHANNELS if name in channels] or list(channels)
     if len(names) > 1 and names[0] not in _CHANNELS:
         what = f"which channel is the depth? {', '.join(sorted(channels))}"
@@ -42,21 +36,57 @@ def decode_exr(data: bytes, where: object) -> NDArray[Any]:
     return np.asarray(channels[names[0]])
 
 
-def write_exr(path: Path, numbers: NDArray[Any]) -> None:
-    """Write (H,W) as channel Z; float16 stays float16, anything else becomes float32."""
+def read_exr(data: bytes, where: object) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """All channels of the first part by name, each (H,W), and the attributes of its header.
+
+    Raises:
+        ConfigError: the extra is not installed.
+        DataFormatError: the file is truncated, or no EXR.
+    """
+    library = _library(where)
+    found: tuple[dict[str, NDArray[Any]], dict[str, Any]] = {}, {}
+    if data.startswith(_MAGIC):
+        with tempfile.TemporaryDirectory() as folder:  # the library reads from memory only since 3.5
+            path = Path(folder, "depth.exr")
+            path.write_bytes(data)
+            found = _content(library, path)
+    if not found[0]:
+        raise DataFormatError("the file is truncated or no EXR", where=where, next_action="fetch or export it again")
+    return found
+
+
+def write_exr(
+    path: Path,
+    numbers: NDArray[Any],
+    attributes: Mapping[str, str] = MappingProxyType({}),
+    more: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+) -> None:
+    """Write (H,W) as channel Z, and more channels by name; float16 stays float16, anything else becomes float32.
+
+    Args:
+        path: of the file.
+        numbers: (H,W).
+        attributes: texts for the header.
+        more: further channels, (H,W).
+    """
     library = _library(path)
-    pixels = np.ascontiguousarray(numbers if numbers.dtype == np.float16 else numbers.astype(np.float32))
-    header = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}
-    library.File(header, {"Z": pixels}).write(str(path))
+    header = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage, **attributes}
+    channels = {name: _pixels(values) for name, values in {"Z": numbers, **more}.items()}
+    library.File(header, channels).write(str(path))
 
 
-def _channels(library: Any, path: Path) -> dict[str, Any]:
-    """All channels of the first part by name; none if the file is damaged."""
+def _pixels(numbers: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(numbers if numbers.dtype == np.float16 else numbers.astype(np.float32))
+
+
+def _content(library: Any, path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Channels and header of the first part; none if the file is damaged."""
     try:
-        found = library.File(str(path), separate_channels=True).channels()
+        file = library.File(str(path), separate_channels=True)
+        found = file.channels()
+        return {name: np.asarray(channel.pixels) for name, channel in found.items()}, dict(file.header())
     except (RuntimeError, ValueError, IndexError, KeyError, MemoryError):
-        return {}
-    return {name: channel.pixels for name, channel in found.items()}
+        return {}, {}
 
 
 def _library(where: object) -> Any:

@@ -38,6 +38,9 @@ class KITTIDataModule(DepthDataModule):
         split: "eigen" or "monodepth2", see `mde.data.kitti.split_frames`.
         ground_truth: "official" depth maps (test: 652 images), or "velodyne" scans projected into the image (697).
         cameras: of training; validation and test use the left one, as all published lists.
+        stereo: training frames are rectified pairs (image_02 and image_03), with the keys `right` and `baseline` in a
+            batch; the depth of the right camera, where there is some, serves mirrored pairs. Each moment of the lists
+            is one pair, whichever camera they name.
         depth_root: one more folder to look into, where the official depth lies apart from the images.
         lists: instead of `split`, list files of your own for "train", "val" and "test" in the form of BTS, monodepth or
             monodepth2. They name the cameras themselves. Without "val", validation uses "test".
@@ -65,6 +68,7 @@ class KITTIDataModule(DepthDataModule):
         ground_truth: Literal["official", "velodyne"] = "official",
         *,
         cameras: Literal["left", "right", "both"] = "left",
+        stereo: bool = False,
         depth_root: str | None = None,
         lists: dict[str, str] | None = None,
         val_on_test: bool = False,
@@ -82,6 +86,11 @@ class KITTIDataModule(DepthDataModule):
         if lists is not None and (not lists or set(lists) - set(_PARTS) or cameras != "left"):
             what = f"lists are files for train, val and test, got {sorted(lists)} with cameras={cameras}"
             raise ConfigError(what, where="data.lists", next_action="name the cameras in the lists")
+        if stereo and cameras != "left":
+            what = f"a stereo pair has both cameras, got cameras={cameras}"
+            raise ConfigError(
+                what, where="data.cameras", next_action="leave data.cameras out, or set data.stereo to false"
+            )
         if not kb_crop and common.get("eval_batch_size") is None:
             common["eval_batch_size"] = 1  # the size of a frame depends on the day
         scans = ScanReader(velodyne_depth, velodyne_convention, velodyne_cache)
@@ -90,27 +99,35 @@ class KITTIDataModule(DepthDataModule):
         super().__init__(protocol=chosen, depth_range=depth_range, image_size=image_size, **common)
         self.root, self.depth_root = root, depth_root
         self.split, self.lists, self.val_on_test = split, lists, val_on_test
-        self.ground_truth, self.truth, self.scans = ground_truth, truth, scans
+        self.ground_truth, self.truth_name, self.scans = ground_truth, truth, scans
         self.cameras, self.kb_crop, self.missing = cameras, kb_crop, missing
+        self.stereo = stereo
+        if stereo:
+            self.require_pairs_survive()
         self._drives: Drives | None = None
         self._left_out: dict[str, int] = {}
 
     def facts(self) -> dict[str, Any]:
         split = "lists" if self.lists is not None else self.split
-        facts = {"layout": "kitti/raw", "split": split, "ground_truth": self.truth, "cameras": self.cameras}
+        cameras = "stereo" if self.stereo else self.cameras
+        facts = {"layout": "kitti/raw", "split": split, "ground_truth": self.truth_name, "cameras": cameras}
         if self.val_on_test:
             facts["validation"] = "test"
         left_out = {part: count for part, count in self._left_out.items() if count}
         return {**facts, "kb_crop": self.kb_crop, **({"left_out": left_out} if left_out else {})}
 
     def make_dataset(self, split: str) -> KITTIDataset:
-        frames = self._frames(split)
+        frames, stereo = self._frames(split), self.stereo and split == "train"
+        if stereo:
+            frames = list(dict.fromkeys(frame._replace(camera=LEFT) for frame in frames))
         if self._drives is None:
             self._drives = Drives(self.root, self.depth_root)
-        samples, self._left_out[split] = self._drives.locate(frames, self.ground_truth, self.missing, split)
+        samples, self._left_out[split] = self._drives.locate(
+            frames, self.ground_truth, self.missing, split, stereo=stereo
+        )
         scans = self.scans if self.ground_truth == "velodyne" else None
         dates = sorted({sample.frame.drive.split("/")[0] for sample in samples})
-        calibrations = self._drives.calibrations(dates, lidar=scans is not None)
+        calibrations = self._drives.calibrations(dates, lidar=scans is not None, stereo=stereo)
         return KITTIDataset(samples, calibrations, self.transform(split), scans, kb_crop=self.kb_crop, seed=self.seed)
 
     def _frames(self, split: str) -> list[Frame]:

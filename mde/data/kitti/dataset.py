@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mde.data.dataset import DepthDataset, RawSample
+from mde.data.dataset import DepthDataset, RawSample, RightView
 from mde.data.io import read_depth, read_image
 from mde.data.kitti.calibration import Calibration
 from mde.data.kitti.drives import Sample
+from mde.data.kitti.frames import RIGHT, Frame
 from mde.data.kitti.velodyne import ScanReader
 from mde.data.transforms import SampleTransform
 from mde.errors import DataFormatError
@@ -23,7 +25,7 @@ class KITTIDataset(DepthDataset):
     """Frames given by their files.
 
     Args:
-        samples: see `mde.data.kitti.drives.Drives.locate`.
+        samples: see `mde.data.kitti.drives.Drives.locate`; those with a right picture are read as stereo pairs.
         calibrations: date -> calibration.
         transform: turns a frame into tensors.
         scans: projects lidar scans; None: the depth files are official depth maps (uint16, 1/256 m).
@@ -54,8 +56,8 @@ class KITTIDataset(DepthDataset):
         return self.samples[index].frame.id
 
     def files(self, index: int) -> tuple[Path, ...]:
-        sample = self.samples[index]
-        return Path(sample.image), Path(sample.depth)
+        _, *names = self.samples[index]
+        return tuple(Path(name) for name in dict.fromkeys(names) if name is not None)
 
     def read(self, index: int) -> RawSample:
         """Frame `index`: image (H,W,3) and sparse depth (H,W), metres; H and W depend on the day, unless `kb_crop`.
@@ -63,23 +65,36 @@ class KITTIDataset(DepthDataset):
         Raises:
             DataFormatError: a file cannot be read, or the image has not the size that the calibration is for.
         """
-        frame, image_file, depth_file = self.samples[index]
-        calibration = self.calibrations[frame.drive.split("/")[0]]
-        image = read_image(image_file)
-        size = (image.shape[0], image.shape[1])
-        if size != calibration.size:
-            what = (
-                f"the image is {size} (height, width), the calibration of {calibration.where} is for {calibration.size}"
-            )
-            hint = "use KITTI's frames at their native size; data.image_size resizes them for the network"
-            raise DataFormatError(what, where=image_file, next_action=hint)
-        if self.scans is None:
-            depth, valid = read_depth(depth_file, "kitti")
-        else:
-            depth = self.scans.read(depth_file, calibration.projection(frame.camera), size, frame.id)
-            valid = depth > 0
-        raw = RawSample(image, depth, valid, calibration.intrinsics(frame.camera), frame.id)
+        sample = self.samples[index]
+        frame, calibration = sample.frame, self.calibrations[sample.frame.drive.split("/")[0]]
+        image = _read_image(sample.image, calibration)
+        depth = self._depth(sample.depth, frame, calibration, image.shape[:2])
+        camera = calibration.intrinsics(frame.camera)
+        raw = RawSample(image, depth, depth > 0, camera, frame.id, right=self._right(sample, calibration))
         return kb_cropped(raw.checked()) if self.kb_crop else raw
+
+    def _depth(self, path: str, frame: Frame, calibration: Calibration, size: tuple[int, int]) -> NDArray[np.float32]:
+        if self.scans is None:
+            return read_depth(path, "kitti")[0]
+        return self.scans.read(path, calibration.projection(frame.camera), size, frame.id)
+
+    def _right(self, sample: Sample, calibration: Calibration) -> RightView | None:
+        if sample.right is None:
+            return None
+        image, frame = _read_image(sample.right, calibration), sample.frame._replace(camera=RIGHT)
+        path = sample.right_depth
+        depth = None if path is None else self._depth(path, frame, calibration, image.shape[:2])
+        return RightView(image, calibration.baseline, depth)
+
+
+def _read_image(path: str, calibration: Calibration) -> NDArray[np.uint8]:
+    image = read_image(path)
+    size = image.shape[:2]
+    if size != calibration.size:
+        what = f"the image is {size} (height, width), the calibration of {calibration.where} is for {calibration.size}"
+        hint = "use KITTI's frames at their native size; data.image_size resizes them for the network"
+        raise DataFormatError(what, where=path, next_action=hint)
+    return image
 
 
 def kb_cropped(raw: RawSample) -> RawSample:
@@ -96,4 +111,8 @@ def kb_cropped(raw: RawSample) -> RawSample:
     window = np.s_[top:bottom, left:right]
     intrinsics = raw.intrinsics.copy()
     intrinsics[:2, 2] -= (left, top)
-    return RawSample(raw.image[window], raw.depth[window], raw.valid[window], intrinsics, raw.id)
+    other = raw.right
+    if other is not None:
+        depth = None if other.depth is None else other.depth[window]
+        other = RightView(other.image[window], other.baseline, depth)
+    return RawSample(raw.image[window], raw.depth[window], raw.valid[window], intrinsics, raw.id, right=other)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from lightning.pytorch.utilities import rank_zero_warn
 
 from mde.data.kitti.calibration import CAMERA_FILE, Calibration, nominal_calibration, read_calibration
-from mde.data.kitti.frames import LEFT, Frame, drive_folder
+from mde.data.kitti.frames import LEFT, RIGHT, Frame, drive_folder
 from mde.data.writers.source import is_made
 from mde.errors import DatasetNotFoundError
 
@@ -32,11 +32,13 @@ _LISTED = 10  # file names in a message
 
 
 class Sample(NamedTuple):
-    """A frame with its files: `depth` is an official depth map, or a lidar scan."""
+    """A frame with its files: `depth` is an official depth map, or a lidar scan. Those of the right camera in pairs."""
 
     frame: Frame
     image: str
     depth: str
+    right: str | None = None
+    right_depth: str | None = None
 
 
 class Drives:
@@ -66,7 +68,13 @@ class Drives:
             raise self._nothing()
 
     def locate(
-        self, frames: Sequence[Frame], ground_truth: str, missing: str = "error", split: str = ""
+        self,
+        frames: Sequence[Frame],
+        ground_truth: str,
+        missing: str = "error",
+        split: str = "",
+        *,
+        stereo: bool = False,
     ) -> tuple[list[Sample], int]:
         """The files of frames, and how many frames were left out because a file of theirs is missing.
 
@@ -75,6 +83,8 @@ class Drives:
             ground_truth: "official" or "velodyne".
             missing: "error", or "skip": leave them out with a warning. In a made data set they are left out quietly.
             split: for messages.
+            stereo: find the right picture of each frame, which is of the left camera, and the depth of the right camera
+                where there is some.
 
         Raises:
             DatasetNotFoundError: files are missing; all are counted and the first are listed.
@@ -82,26 +92,34 @@ class Drives:
         found: list[Sample] = []
         lost: list[Frame] = []
         for frame in frames:
-            image, depth = self._image(frame), self._depth(frame, ground_truth)
-            if image and depth:
-                found.append(Sample(frame, image, depth))
+            image, depth, other = self._image(frame), self._depth(frame, ground_truth), frame._replace(camera=RIGHT)
+            right = self._image(other) if stereo else None
+            if image and depth and (right or not stereo):
+                right_depth = self._depth(other, ground_truth) if stereo else None
+                found.append(Sample(frame, image, depth, right, right_depth))
             else:
                 lost.append(frame)
         if lost and (not found or not (missing == "skip" or is_made(self.root))):
-            raise self._incomplete(lost, len(frames), ground_truth, split)
+            raise self._incomplete(lost, len(frames), ground_truth, split, stereo=stereo)
         if lost and not is_made(self.root):
             what = f"{len(lost)} of {len(frames)} frames of {split} have no files and are left out (data.missing=skip)"
             rank_zero_warn(f"{self.root}: {what}")
         return found, 0 if is_made(self.root) else len(lost)
 
-    def calibrations(self, dates: Sequence[str], *, lidar: bool = False) -> dict[str, Calibration]:
+    def calibrations(
+        self, dates: Sequence[str], *, lidar: bool = False, stereo: bool = False
+    ) -> dict[str, Calibration]:
         """The calibration of each day; with a warning from `NOMINAL` where its file is absent.
 
         Raises:
-            DataFormatError: a file cannot be read, or `lidar` is asked for and the lidar's place is not known.
+            DataFormatError: a file cannot be read, or the lidar's place (`lidar`) or the distance of the cameras
+                (`stereo`) is asked for and not known.
         """
         folders = {d: next((f for f in self._days.get(d, ()) if (f / CAMERA_FILE).is_file()), None) for d in dates}
         made = {date: read_calibration(f) if f else nominal_calibration(date) for date, f in folders.items()}
+        if stereo:
+            for calibration in made.values():
+                _ = calibration.baseline  # says what is missing
         absent = {date for date, folder in folders.items() if folder is None}
         if lidar:
             for calibration in made.values():
@@ -157,10 +175,13 @@ class Drives:
         what = "no drives of KITTI (2011_09_26/2011_09_26_drive_0001_sync, …) in this folder or up to three below it"
         return DatasetNotFoundError(what, where=self.root, next_action=hint)
 
-    def _incomplete(self, lost: list[Frame], of: int, ground_truth: str, split: str) -> DatasetNotFoundError:
+    def _incomplete(
+        self, lost: list[Frame], of: int, ground_truth: str, split: str, *, stereo: bool
+    ) -> DatasetNotFoundError:
         names = []
         for frame in lost:
-            names += [] if self._image(frame) else [_image_name(frame)]
+            views = [frame, frame._replace(camera=RIGHT)] if stereo else [frame]
+            names += [_image_name(view) for view in views if not self._image(view)]
             names += [] if self._depth(frame, ground_truth) else [_depth_name(frame, ground_truth)]
         names = list(dict.fromkeys(names))  # a scan serves both cameras
         maps = sum("/proj_depth/" in name for name in names)

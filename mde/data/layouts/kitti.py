@@ -49,7 +49,7 @@ LAYOUTS = (
         matches=_is_raw,
         writer="mde.data.writers.kitti:write_raw",
         world="street",
-        configs=("kitti/densedepth", "kitti/densedepth_velodyne"),
+        configs=("kitti/densedepth", "kitti/densedepth_velodyne", "kitti/stereo", "kitti/stereo_semi"),
     ),
     Layout(
         name="kitti/depth_selection",

@@ -29,7 +29,7 @@ from mde.data.io import (
     decode_array,
     decode_image,
 )
-from mde.errors import DataFormatError
+from mde.errors import ConfigError, DataFormatError
 
 __all__ = ["Item", "decode_frame", "decode_id", "encode_frame"]
 
@@ -62,8 +62,12 @@ def encode_frame(raw: RawSample, files: tuple[Path, ...] = ()) -> Item:
 
     Raises:
         DataFormatError: no form holds the frame, as when depth is negative where it is valid.
+        ConfigError: the frame is a stereo pair.
     """
     raw = raw.checked()
+    if raw.right is not None:
+        hint = "write the shards with data.stereo set to false, or train from the files"
+        raise ConfigError("shards hold no stereo pairs", where=raw.id, next_action=hint)
     depth = next((form for form in _depth_forms(raw, files[1:2]) if form.equals(raw)), None)
     if depth is None:
         hint = "read() must give metres above 0 where valid"

@@ -12,13 +12,15 @@ from mde.data.worlds.scene import Camera, Scene
 from mde.data.worlds.street import make_street
 from mde.errors import ConfigError, nearest
 
-__all__ = ["DEPTH_RANGES", "WORLDS", "make_scene"]
+__all__ = ["BASELINES", "DEPTH_RANGES", "WORLDS", "make_scene"]
 
 WORLDS: Mapping[str, Callable[[np.random.Generator, int, int], tuple[Scene, Camera]]] = MappingProxyType(
     {"rooms": make_room, "street": make_street}
 )
 DEPTH_RANGES: Mapping[str, tuple[float, float]] = MappingProxyType({"rooms": (0.3, 10.0), "street": (1.0, 80.0)})
 """Metres that a network for each world should cover."""
+BASELINES: Mapping[str, float] = MappingProxyType({"rooms": 0.12, "street": 0.54})
+"""Metres between the cameras of a stereo pair: those of a camera for rooms (ZED, 12 cm), and of KITTI's car (54 cm)."""
 
 
 def make_scene(world: str, rng: np.random.Generator, height: int, width: int) -> tuple[Scene, Camera]:

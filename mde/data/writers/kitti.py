@@ -1,7 +1,7 @@
 """KITTI as it is unpacked: raw drives with official depth, lidar scans and calibration; and the depth selection.
 
-The left camera, its official depth and the scan of a frame agree exactly. The right camera is no second view: a source
-has no stereo, so ``image_03`` and its official depth show another frame of the source.
+The cameras, their official depth and the scan of a frame agree exactly: ``image_03`` and its official depth show the
+same scene from the place of the right camera, as the calibration says it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ def write_raw(root: Path, count: int, source: FrameSource, size: tuple[int, int]
     official depth, like 45 of the 697. Right images are made for training frames.
     """
     index: dict[str, int] = {}
-    right: list[Frame] = []
     rigs = {date: _write_calibration(root / date, date, size) for date in NOMINAL}
     for split, chosen in _chosen(count).items():
         for drive, number in chosen:
@@ -53,12 +52,11 @@ def write_raw(root: Path, count: int, source: FrameSource, size: tuple[int, int]
             index[frame.id] = len(index)
             rig = rigs[drive.split("/")[0]]
             _write_scan(root, frame, _write_frame(root, frame, rig, source, index[frame.id]), rig)
-            right += [frame._replace(camera=RIGHT)] if split == "train" else []
+            if split == "train":
+                _write_frame(root, frame._replace(camera=RIGHT), rig, source, index[frame.id])
     first = Frame("2011_09_26/0002", 0)
     rig = rigs["2011_09_26"]
     _write_scan(root, first, _write_frame(root, first, rig, source, len(index)), rig)
-    for number, frame in enumerate(right, start=len(index) + 1):
-        _write_frame(root, frame, rigs[frame.drive.split("/")[0]], source, number)
     return index
 
 
@@ -105,7 +103,8 @@ def _spread(frames: Sequence[_DriveFrame], count: int) -> list[_DriveFrame]:
 def _write_frame(root: Path, frame: Frame, rig: Calibration, source: FrameSource, number: int) -> SourceFrame:
     """The image, and its official depth where KITTI has some."""
     height, width = rig.size or _BENCHMARK
-    made = source(number, height, width, rig.intrinsics(frame.camera))
+    right = rig.baseline if frame.camera == RIGHT else 0.0
+    made = source(number, height, width, rig.intrinsics(frame.camera), right)
     folder, name = drive_folder(frame.drive), f"image_{frame.camera:02d}"
     date = frame.drive.split("/")[0]
     write_image(root / date / folder / name / "data" / f"{frame.number:010d}.png", made.image)

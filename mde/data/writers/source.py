@@ -49,11 +49,12 @@ class SourceFrame:
 class FrameSource(Protocol):
     """Gives frame `index` at any size, seen through any camera; the same arguments always give the same frame.
 
-    A writer whose data set has known intrinsics asks for them, so that point clouds of the made frames are true.
+    A writer whose data set has known intrinsics asks for them, so that point clouds of the made frames are true. One
+    whose data set has stereo pairs asks for each frame once more, seen from so many metres farther to the `right`.
     """
 
     def __call__(
-        self, index: int, height: int, width: int, intrinsics: NDArray[np.float32] | None = None
+        self, index: int, height: int, width: int, intrinsics: NDArray[np.float32] | None = None, right: float = 0.0
     ) -> SourceFrame: ...
 
 
@@ -83,7 +84,7 @@ class Rendered:
     seed: int = 0
 
     def __call__(
-        self, index: int, height: int, width: int, intrinsics: NDArray[np.float32] | None = None
+        self, index: int, height: int, width: int, intrinsics: NDArray[np.float32] | None = None, right: float = 0.0
     ) -> SourceFrame:
         from mde.data.worlds import make_scene
         from mde.data.worlds.raycast import render
@@ -92,6 +93,7 @@ class Rendered:
         scene, camera = make_scene(self.world, rng, height, width)
         if intrinsics is not None:
             camera = replace(camera, intrinsics=intrinsics.astype(np.float64))
+        camera = camera.moved(right=right)
         image, depth, _ = render(scene, camera, height, width)
         return SourceFrame(image, depth, camera.intrinsics.astype(np.float32))
 
@@ -101,9 +103,14 @@ def rendered(world: str, seed: int = 0) -> FrameSource:
     return Rendered(world, seed)
 
 
-def smooth(index: int, height: int, width: int, intrinsics: NDArray[np.float32] | None = None) -> SourceFrame:
-    """A source that costs nothing, for tests: smooth colours, 0.5 to 4.5 m, and a hole in the first rows."""
-    rng = np.random.default_rng(index)
+def smooth(
+    index: int, height: int, width: int, intrinsics: NDArray[np.float32] | None = None, right: float = 0.0
+) -> SourceFrame:
+    """A source that costs nothing, for tests: smooth colours, 0.5 to 4.5 m, and a hole in the first rows.
+
+    There is no scene behind it: from the `right` it is another picture, of the same size and range.
+    """
+    rng = np.random.default_rng((index, 1) if right else index)
     size = (width, height)
     image = cv2.resize(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8), size, interpolation=cv2.INTER_CUBIC)
     depth = cv2.resize(rng.uniform(0.5, 4.5, (4, 5)).astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
