@@ -10,6 +10,7 @@ from mde.callbacks.panels import RunSummary
 from mde.callbacks.pictures import ImagePanels
 from mde.callbacks.predictions import PredictionWriter
 from mde.callbacks.record import EpochSeed, RunRecorder, Throughput
+from mde.callbacks.resolution import ResolutionCurriculum
 from mde.callbacks.scores import Alignments, ExtraMetrics, FullScores
 from mde.callbacks.speed import ChannelsLast, Compile
 from mde.callbacks.unfreeze import GradualUnfreezing
@@ -32,6 +33,7 @@ __all__ = [
     "LastCheckpoint",
     "LossCurves",
     "PredictionWriter",
+    "ResolutionCurriculum",
     "RunRecorder",
     "RunSummary",
     "Throughput",

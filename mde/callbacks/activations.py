@@ -44,10 +44,16 @@ class DecoderActivations(Callback):
         _decoder(pl_module)
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         epoch = trainer.current_epoch
-        wanted = batch_idx == 0 and trainer.is_global_zero and not trainer.sanity_checking
+        wanted = batch_idx == dataloader_idx == 0 and trainer.is_global_zero and not trainer.sanity_checking
         if not wanted or epoch % self.every or not isinstance(pl_module, DepthModule):
             return
         levels = _levels(pl_module, batch["image"][:1])

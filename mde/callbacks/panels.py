@@ -66,9 +66,18 @@ class RunSummary(Callback):
         self._open(pl_module, True)
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
-        self._add(pl_module, outputs, batch, batch_idx, trainer.val_dataloaders)
+        loaders = trainer.val_dataloaders
+        if dataloader_idx == 0:  # of several sets the first
+            first = loaders[0] if isinstance(loaders, list) else loaders
+            self._add(pl_module, outputs, batch, batch_idx, first)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: Any

@@ -103,9 +103,16 @@ class ImagePanels(Callback):
         self._shown, self._open = [], True
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
-        self._take(trainer, pl_module, outputs, batch, batch_idx, int(trainer.num_val_batches[0]))
+        if dataloader_idx == 0:  # of several sets the first
+            self._take(trainer, pl_module, outputs, batch, batch_idx, int(trainer.num_val_batches[0]))
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: Any

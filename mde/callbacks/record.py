@@ -20,7 +20,7 @@ from mde import __version__
 from mde.callbacks.measure import NetworkClock, parameter_counts, weights_hash
 from mde.callbacks.per_image import ImageRecord, extra_per_image
 from mde.callbacks.scores import Alignments, ExtraMetrics, VariantScores, as_floats
-from mde.data import DepthDataModule
+from mde.data import DepthDataModule, MixedDataModule
 from mde.errors import MdeError
 from mde.metrics import DepthMetrics
 from mde.models import DepthModule
@@ -88,7 +88,8 @@ class RunRecorder(Callback):
         checkpoint[KEY] = {**checkpoint.get(KEY, {}), **own}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        self.median_depth = checkpoint.get(KEY, {}).get("train_median_depth")
+        if not isinstance(trainer.datamodule, MixedDataModule):  # type: ignore[attr-defined]  # each part has its own
+            self.median_depth = checkpoint.get(KEY, {}).get("train_median_depth")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         try:
@@ -168,7 +169,7 @@ class RunRecorder(Callback):
             skipped=counts.skipped,
             degenerate=counts.degenerate,
             model=type(module).__name__,
-            data=type(trainer.datamodule).__name__,  # type: ignore[attr-defined]
+            data=_data_name(trainer),
             data_facts=_facts(trainer),
             parameters=parameter_counts(module),
             weights_hash=weights_hash(module),
@@ -214,6 +215,11 @@ class Throughput(Callback):
 def _facts(trainer: Trainer) -> dict[str, Any]:
     datamodule = trainer.datamodule  # type: ignore[attr-defined]
     return datamodule.record() if isinstance(datamodule, DepthDataModule) else {}
+
+
+def _data_name(trainer: Trainer) -> str:
+    datamodule = trainer.datamodule  # type: ignore[attr-defined]
+    return type(datamodule.scored if isinstance(datamodule, DepthDataModule) else datamodule).__name__
 
 
 def _constants_protocol(module: DepthModule) -> EvalProtocol:

@@ -17,6 +17,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
 import mde.data
@@ -38,7 +39,7 @@ from mde.cli.environment import Machine, choose, usable_cores
 from mde.cli.experiments import resolve
 from mde.cli.problems import exit_code, one_line, parser_problem
 from mde.cli.runs import discard_empty_run_folder, last_checkpoint, new_run_folder
-from mde.data import DepthDataModule
+from mde.data import DepthDataModule, MixedDataModule
 from mde.errors import ConfigError
 from mde.models import DepthModule
 from mde.models.checkpoint import read_payload
@@ -219,11 +220,25 @@ class DepthCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         with closing(self.trainer.loggers):
             super()._run_subcommand(subcommand)
+        if self.trainer.state.fn is TrainerFn.TESTING:
+            self._test_other_parts()
 
     def after_fit(self) -> None:
         best = next((c for c in self.trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint)), None)
         if self.settings.run.test and best is not None and best.best_model_path:
             self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best.best_model_path, verbose=False)
+
+    def _test_other_parts(self) -> None:
+        """Test on the other data sets of a mixture: each as a run of its own, in a folder of its name in this one's."""
+        data, whole, checkpoint = self.datamodule, self.run_folder, self.trainer.ckpt_path
+        for name in list(data.protocols)[1:] if isinstance(data, MixedDataModule) else ():
+            data.evaluate_on(name)
+            self.model.protocol = data.protocol
+            self.run_folder = whole / name
+            trainer = self.instantiate_trainer(enable_checkpointing=False)
+            with closing(trainer.loggers), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
+                trainer.test(self.model, datamodule=data, ckpt_path=checkpoint, verbose=False)
 
     def before_test(self) -> None:
         self._need_checkpoint()

@@ -29,6 +29,7 @@ from mde.models.constants import find_constants
 from mde.models.guard import FiniteLossGuard
 from mde.models.inputs import ImageInput, image_tensor
 from mde.models.parameter_groups import GroupSettings, OptimizerFactory, is_norm_or_bias, make_groups, make_optimizer
+from mde.models.parts import HasParts, require_learnable
 from mde.models.schedules import Schedule
 from mde.models.tta import averaged
 from mde.protocol import EvalProtocol, HasProtocol, Prepared
@@ -89,6 +90,7 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         self.protocol = protocol
         self.val_metrics: DepthMetrics | None = None
         self.test_metrics: DepthMetrics | None = None
+        self._parts: tuple[str, ...] = ()  # the names of several sets to validate on
         self._guard = FiniteLossGuard()
 
     # ---- what a method gives -----------------------------------------------------------------------------------------
@@ -178,19 +180,22 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         return averaged(lambda each: self.codec.decode(self.raw(each)), image, protocol, self.ambiguity, first)
 
     @torch.no_grad()
-    def predict(self, image: ImageInput, flip: bool = False) -> Prediction:
+    def predict(
+        self, image: ImageInput, flip: bool = False, image_size: tuple[int, int] | None = None
+    ) -> Prediction:
         """Predict one picture, or a batch tensor, at its own size.
 
         Args:
             image: path, PIL image, NumPy (H,W,3) RGB, or tensor (3,H,W) / (B,3,H,W); uint8 or float in [0,1].
             flip: average with the mirrored prediction.
+            image_size: (height, width) at which the network works, in place of that of its training.
 
         Returns:
             A `Prediction` whose maps are (B,1,H,W) at the picture's own size.
         """
         pictures = image_tensor(image).to(self.device)
         size = pictures.shape[-2:]
-        inputs = _resize(pictures, self.image_size or size)
+        inputs = _resize(pictures, image_size or self.image_size or size)
         was_training = self.training
         self.eval()
         try:
@@ -205,10 +210,16 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         if stage == "fit":
             _ = self.rebuild_spec  # what could not be saved later is said before the training, not after
         datamodule = getattr(self.trainer, "datamodule", None)
+        if stage == "fit":
+            require_learnable(datamodule, self.ambiguity, type(self).__name__)
         if self.protocol is None and isinstance(datamodule, HasProtocol):
             self.protocol = datamodule.protocol
         self.val_metrics = DepthMetrics(self.scoring_protocol)
         self.test_metrics = DepthMetrics(self.scoring_protocol)
+        parts = datamodule.protocols if isinstance(datamodule, HasParts) else {}
+        self._parts = tuple(parts)
+        if parts:
+            self._part_metrics = nn.ModuleList(DepthMetrics(protocol) for protocol in parts.values())
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         out = self.training_loss(batch)
@@ -232,16 +243,40 @@ class DepthModule(Rebuildable, LightningModule, ABC):
     def on_validation_start(self) -> None:
         trainer = self.trainer
         batches = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
-        self._find_constants(self.val_metrics, trainer.val_dataloaders, batches)
+        # backwards: the constants of the first set are those that stay for callbacks
+        for index, metrics in reversed(list(enumerate(self._validated))):
+            self._find_constants(metrics, self._val_loader(index), [batches[index]])
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """As `test_step`; logs the loss, too."""
-        raw, pred = self._evaluate(batch, self.val_metrics, self.counted(batch_idx, self.trainer.val_dataloaders))
-        self.log("val/loss", self.output_loss(raw, batch), batch_size=len(batch["id"]), sync_dist=True)
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """As `test_step`; logs the loss, too, of each of several sets by its name."""
+        counted = self.counted(batch_idx, self._val_loader(dataloader_idx))
+        raw, pred = self._evaluate(batch, self._validated[dataloader_idx], counted)
+        name = f"val/{self._parts[dataloader_idx]}/loss" if self._parts else "val/loss"
+        count = len(batch["id"])
+        self.log(name, self.output_loss(raw, batch), batch_size=count, sync_dist=True, add_dataloader_idx=False)
         return {"pred": pred}
 
+    def _val_loader(self, index: int) -> object:
+        loaders: Any = self.trainer.val_dataloaders
+        return loaders[index] if self._parts else loaders
+
+    @property
+    def _validated(self) -> Sequence[DepthMetrics | None]:
+        """The metrics of each validation loader."""
+        return [cast(DepthMetrics, each) for each in self._part_metrics] if self._parts else [self.val_metrics]
+
     def on_validation_epoch_end(self) -> None:
-        self._log_metrics("val", self.val_metrics)
+        if not self._parts:
+            self._log_metrics("val", self.val_metrics)
+            return
+        # what stands under the usual names is the mean over the sets, each with the same weight
+        sets = zip(self._parts, self._validated, strict=True)
+        found = [self._log_metrics(f"val/{name}", metrics) for name, metrics in sets]
+        means = {f"val/{key}": torch.stack([each[key] for each in found]).mean() for key in found[0]}
+        logged = self.trainer.callback_metrics  # empty in the sanity check
+        losses = [logged[f"val/{name}/loss"] for name in self._parts if f"val/{name}/loss" in logged]
+        means |= {"val/loss": torch.stack(losses).mean()} if losses else {}
+        self.log_dict(means, sync_dist=False, rank_zero_only=False)
 
     def on_test_start(self) -> None:
         self._find_constants(self.test_metrics, self.trainer.test_dataloaders, self.trainer.num_test_batches)
@@ -328,14 +363,15 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         in_rank = torch.arange(first, min(first + int(loader.batch_size or 1), sampler.num_samples))
         return in_rank * sampler.num_replicas + sampler.rank < len(cast(Any, sampler.dataset))
 
-    def _log_metrics(self, stage: str, metrics: DepthMetrics | None) -> None:
+    def _log_metrics(self, stage: str, metrics: DepthMetrics | None) -> dict[str, Tensor]:
         if metrics is None:
-            return
-        values = {f"{stage}/{k}": v.float() for k, v in metrics.compute().items()}
+            return {}
+        values = {k: v.float() for k, v in metrics.compute().items()}
         # computed over all ranks already: every rank logs the same
-        self.log_dict(values, sync_dist=False, rank_zero_only=False)
-        if stage == "val":
+        self.log_dict({f"{stage}/{k}": v for k, v in values.items()}, sync_dist=False, rank_zero_only=False)
+        if stage != "test":
             metrics.reset()
+        return values
 
 
 def resize_truth(depth: Tensor, valid: Tensor, size: Iterable[int]) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Paper 2: depth as classes, spacing-increasing discretization (SID) on DeepLab v2.
+"""Paper 2: depth as classes, spacing-increasing discretization (SID) on DeepLab v2; or by ordinal regression.
 
 The network is that of L.-C. Chen et al., "DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous
 Convolution, and Fully Connected CRFs", TPAMI 2018, https://arxiv.org/abs/1606.00915; the discretization that of H. Fu
@@ -15,6 +15,10 @@ code uses, spends 47 of the 71 classes on what is nearer than 2 m); depth is dec
 class or by an expectation, where the paper does not say how. The recipes to the letter are the experiments
 ``kitti/deeplab_sid_paper2`` and ``synthia/deeplab_sid_paper2``, the better ones stand beside them.
 
+With the codec `mde.codecs.Ordinal` the same network is trained by the ordinal regression of Fu et al. (their section
+3.3) and nothing else changes, so that classes and ordered questions can be compared. DORN as published has another
+head besides (a full-image encoder) and four strips of the picture that are averaged; neither is here.
+
 Numbers: paper 2, table 1, KITTI: AbsRel 0.075, RMSE 2.499, delta1 0.796; its "RMSElog" is a scale-invariant one and its
 delta1 does not agree with its AbsRel, so they are no target. KITTI cannot be had where this was written.
 """
@@ -27,10 +31,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mde.codecs import DepthCodec, Discretized
+from mde.codecs import Binned, DepthCodec, Discretized, Ordinal
 from mde.crf import DenseCRF
 from mde.errors import ConfigError
-from mde.losses import ClassCrossEntropy, DepthLoss, LossMaps
+from mde.losses import ClassCrossEntropy, DepthLoss, LossMaps, OrdinalLoss
+from mde.losses.banded import BandedLoss
 from mde.models.base import DepthModule, GroupSettings
 from mde.models.encoders import Encoder, SmpEncoder
 from mde.models.layers import SummedASPP, resize
@@ -38,11 +43,9 @@ from mde.types import Batch, StepOutput
 
 __all__ = ["DeepLabSID"]
 
-_LEAST = 1e-5  # probability, below which the logarithm of the field's posterior is cut
-
 
 class DeepLabSID(DepthModule):
-    """DeepLab v2 whose classes are intervals of depth.
+    """DeepLab v2 whose classes are intervals of depth; the codec says whether it is asked which, or beyond which.
 
     Works as a plain ``nn.Module`` too: ``model(image)`` gives logits, ``model.predict(image)`` metres.
 
@@ -50,7 +53,8 @@ class DeepLabSID(DepthModule):
         encoder: None is a randomly initialised ResNet-101 of output stride 8; for training give
             ``SmpEncoder("resnet101", weights="pretrained", output_stride=8)``.
         rates: dilations of the parallel convolutions.
-        bins: number of classes of the default codec, which is SID on `depth_range`.
+        bins: number of classes of the default codec, which is SID on `depth_range`. A codec that is given may also be
+            `mde.codecs.Ordinal`; its loss is then `mde.losses.OrdinalLoss`.
         upsample: "logits" enlarges the class maps and then decodes (DeepLab); "depth" decodes at the network's stride
             and enlarges the depth, some hundred times cheaper.
         scales: sizes of the picture, 1 among them, whose class maps are joined by their maximum; each and the maximum
@@ -63,14 +67,14 @@ class DeepLabSID(DepthModule):
         kwargs: codec, loss, optimizer, schedule, depth_range, image_size, protocol: see `DepthModule`.
 
     Raises:
-        ConfigError: the codec has no classes, or a setting is out of range.
+        ConfigError: the codec has no classes, the loss is for another kind of codec, or a setting is out of range.
 
     >>> model = DeepLabSID(SmpEncoder("resnet18", output_stride=8), bins=5).eval()
     >>> model.predict(torch.rand(3, 61, 83)).depth.shape
     torch.Size([1, 1, 61, 83])
     """
 
-    codec: Discretized
+    codec: Binned
 
     def __init__(
         self,
@@ -86,21 +90,16 @@ class DeepLabSID(DepthModule):
     ) -> None:
         self._bins = bins  # default_codec needs it
         super().__init__(**kwargs)
-        if not isinstance(self.codec, Discretized):
-            what = f"this network predicts classes, {type(self.codec).__name__} has none"
-            raise ConfigError(what, where="model.codec", next_action="use mde.codecs.Discretized")
+        _check(self.codec, self.loss, scales)
         if upsample not in ("logits", "depth"):
             hint = "use logits or depth"
             raise ConfigError(f"unknown way to enlarge {upsample!r}", where="model.upsample", next_action=hint)
-        if 1.0 not in scales or min(scales) <= 0:
-            what = f"scales need 1 among them and be above 0, got {list(scales)}"
-            raise ConfigError(what, where="model.scales", next_action="give (1.0,) or (1.0, 0.75, 0.5)")
         self.upsample = upsample
         self.scales = tuple(float(scale) for scale in scales)
         self.head_lr = head_lr
         self.crf = crf
         self.encoder = SmpEncoder("resnet101", output_stride=8) if encoder is None else encoder
-        self.head = SummedASPP(self.encoder.channels[-1], self.codec.bins, rates)
+        self.head = SummedASPP(self.encoder.channels[-1], self.codec.channels, rates)
         if frozen_norm:
             self.encoder.freeze_norm()
 
@@ -108,29 +107,29 @@ class DeepLabSID(DepthModule):
         return Discretized("sid", self._bins, min_depth, max_depth)
 
     def default_loss(self) -> DepthLoss:
-        return ClassCrossEntropy()
+        return OrdinalLoss() if isinstance(self.codec, Ordinal) else ClassCrossEntropy()
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B,3,H,W) RGB in [0,1] to logits (B,K,H,W)."""
+        """(B,3,H,W) RGB in [0,1] to logits (B,C,H,W), C the codec's channels: K classes, or twice as many."""
         return resize(self.logits(image), image.shape[-2:])
 
     def logits(self, image: Tensor) -> Tensor:
-        """Class maps at the stride of the network, (B,K,H/8,W/8); over `scales` their maximum."""
+        """Class maps at the stride of the network, (B,C,H/8,W/8); over `scales` their maximum."""
         maps = self._pyramid(image)
         return maps[0] if len(maps) == 1 else torch.stack(maps).amax(0)
 
     def raw(self, image: Tensor) -> Tensor:
         maps = self.logits(image)
         if self.crf is not None:
-            maps = self.crf(maps, image).clamp(min=_LEAST).log()
+            maps = self.codec.of_posterior(self.crf(self.codec.log_posterior(maps), image))
         return self._enlarged(maps, image)
 
     def variants(self, image: Tensor) -> dict[str, Tensor]:
-        """What `raw` is without the field, (B,K,h,w), to be scored beside it; nothing where there is no field."""
+        """What `raw` is without the field, (B,C,h,w), to be scored beside it; nothing where there is no field."""
         return {} if self.crf is None else {"without crf": self._enlarged(self.logits(image), image)}
 
     def training_loss(self, batch: Batch) -> StepOutput:
-        """Cross-entropy at full resolution; with `scales`, of each scale and of their maximum, summed."""
+        """The loss at full resolution; with `scales`, of each scale and of their maximum, summed."""
         maps = self._pyramid(batch["image"])
         if len(maps) > 1:
             maps.append(torch.stack(maps).amax(0))
@@ -178,3 +177,17 @@ class DeepLabSID(DepthModule):
 
     def _at(self, image: Tensor, size: Iterable[int]) -> Tensor:
         return self.head(self.encoder(resize(image, tuple(size)))[-1])  # type: ignore[no-any-return]
+
+
+def _check(codec: DepthCodec, loss: DepthLoss, scales: Sequence[float]) -> None:
+    if not isinstance(codec, Binned):
+        what = f"this network predicts classes, {type(codec).__name__} has none"
+        raise ConfigError(what, where="model.codec", next_action="use mde.codecs.Discretized or mde.codecs.Ordinal")
+    if isinstance(loss, BandedLoss):
+        loss.check(codec)
+    if 1.0 not in scales or min(scales) <= 0:
+        what = f"scales need 1 among them and be above 0, got {list(scales)}"
+        raise ConfigError(what, where="model.scales", next_action="give (1.0,) or (1.0, 0.75, 0.5)")
+    if len(scales) > 1 and isinstance(codec, Ordinal) and not codec.pairs:
+        what = "the maximum over scales of a single logit per question would always favour what is far"
+        raise ConfigError(what, where="model.scales", next_action="give the codec pairs: true, or one scale")

@@ -21,6 +21,7 @@ __all__ = [
     "TransposedUpsample",
     "Upsample",
     "UpsampleFactory",
+    "in_float32",
     "resize",
 ]
 
@@ -32,8 +33,12 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
         x: (B,C,h,w), any unit without unknown pixels (never ground truth).
         size: (height, width).
     """
-    size = (int(size[0]), int(size[1]))
-    return x if tuple(x.shape[-2:]) == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    sides = (*size, *x.shape[-2:])
+    if not any(isinstance(side, torch.SymInt) for side in sides):  # one graph for all sizes must not ask for theirs
+        size = (int(size[0]), int(size[1]))
+        if tuple(x.shape[-2:]) == size:
+            return x
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 class DoubleConv(nn.Sequential):
@@ -116,7 +121,7 @@ class TransposedUpsample(Upsample):
 
 
 class LevelHeads(nn.Module):
-    """One convolution to a single channel on each of the last decoder levels (deep supervision, Lee et al. 2014).
+    """One convolution on each of the last decoder levels (deep supervision, Lee et al. 2014).
 
     Heads compute in float32 also under autocast: bfloat16 has 8 bits, which would put the output on steps of 0.4 %.
 
@@ -125,12 +130,13 @@ class LevelHeads(nn.Module):
         count: how many of the last levels get a head.
         kernel_size: of the heads, odd.
         bias: what all heads say before they have learned anything, in network space.
+        outputs: channels of each head.
 
     Raises:
         ConfigError: more heads than levels, or none.
     """
 
-    def __init__(self, channels: Sequence[int], count: int, *, kernel_size: int, bias: float) -> None:
+    def __init__(self, channels: Sequence[int], count: int, *, kernel_size: int, bias: float, outputs: int = 1) -> None:
         super().__init__()
         if not 1 <= count <= len(channels):
             raise ConfigError(
@@ -139,19 +145,19 @@ class LevelHeads(nn.Module):
                 next_action="give one weight per supervised level, the finest last",
             )
         self.convs = nn.ModuleList(
-            nn.Conv2d(c, 1, kernel_size, padding=kernel_size // 2) for c in list(channels)[-count:]
+            nn.Conv2d(c, outputs, kernel_size, padding=kernel_size // 2) for c in list(channels)[-count:]
         )
         for conv in self.convs:
             nn.init.constant_(conv.bias, bias)  # type: ignore[arg-type]
 
     def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """Levels (B,C,h,w), coarse to fine, to one raw map (B,1,h,w) per head, coarse to fine."""
+        """Levels (B,C,h,w), coarse to fine, to one raw map (B,outputs,h,w) per head, coarse to fine."""
         supervised = list(levels)[-len(self.convs) :]
-        return [_in_float32(conv, level) for conv, level in zip(self.convs, supervised, strict=True)]
+        return [in_float32(conv, level) for conv, level in zip(self.convs, supervised, strict=True)]
 
     def last(self, levels: Sequence[Tensor]) -> Tensor:
-        """The raw map (B,1,h,w) of the finest level alone, which is what inference uses."""
-        return _in_float32(self.convs[-1], levels[-1])
+        """The raw map (B,outputs,h,w) of the finest level alone, which is what inference uses."""
+        return in_float32(self.convs[-1], levels[-1])
 
 
 class SummedASPP(nn.Module):
@@ -180,10 +186,11 @@ class SummedASPP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,in_channels,h,w) to (B,out_channels,h,w)."""
-        return torch.stack([_in_float32(conv, x) for conv in self.convs]).sum(0)
+        return torch.stack([in_float32(conv, x) for conv in self.convs]).sum(0)
 
 
-def _in_float32(conv: nn.Module, x: Tensor) -> Tensor:
+def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer with weights, computed in float32 also under autocast (outputs, which bfloat16 would put on steps)."""
     with torch.autocast(x.device.type, enabled=False):
-        out: Tensor = conv(x.to(next(conv.parameters()).dtype))
+        out: Tensor = layer(x.to(next(layer.parameters()).dtype))
     return out

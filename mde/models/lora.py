@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mde.errors import ConfigError
 
-__all__ = ["LoRALinear", "add_lora"]
+__all__ = ["LoRALinear", "add_lora", "merge_lora"]
 
 
 class LoRALinear(nn.Linear):
@@ -50,6 +51,14 @@ class LoRALinear(nn.Linear):
         """(...,in_features) to (...,out_features)."""
         return super().forward(input) + F.linear(F.linear(input, self.lora_down), self.lora_up)
 
+    @torch.no_grad()
+    def merged(self) -> nn.Linear:
+        """One plain layer of the weight W + up down: the same outputs, none of the correction's cost (section 4.1)."""
+        layer = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
+        layer.weight = nn.Parameter(self.weight + self.lora_up @ self.lora_down, self.weight.requires_grad)
+        layer.bias = self.bias
+        return layer.train(self.training)
+
 
 def add_lora(module: nn.Module, names: Sequence[str], rank: int) -> None:
     """Put a `LoRALinear` in the place of linear layers.
@@ -69,3 +78,21 @@ def add_lora(module: nn.Module, names: Sequence[str], rank: int) -> None:
             hint = "name layers of the type nn.Linear"
             raise ConfigError(f"{name} is a {type(layer).__name__}", where="lora", next_action=hint)
         setattr(module.get_submodule(parent), child, LoRALinear(layer, rank))
+
+
+def merge_lora(module: nn.Module) -> None:
+    """Put plain layers in the place of all `LoRALinear`, once the training is over: to use the network elsewhere.
+
+    Args:
+        module: is changed in place.
+
+    >>> net = nn.Sequential(nn.Linear(4, 4))
+    >>> add_lora(net, ["0"], rank=2)
+    >>> merge_lora(net)
+    >>> list(net.state_dict())
+    ['0.weight', '0.bias']
+    """
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, LoRALinear):
+                setattr(parent, name, child.merged())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Literal
 
 from torch.optim import Optimizer
@@ -16,7 +17,7 @@ from torch.optim.lr_scheduler import CyclicLR, LambdaLR, LRScheduler, OneCycleLR
 from mde.errors import ConfigError
 from mde.rebuild import Rebuildable
 
-__all__ = ["Cyclic", "OneCycle", "PolyDecay", "Schedule", "WarmupCosine"]
+__all__ = ["Cyclic", "Milestones", "OneCycle", "PolyDecay", "Schedule", "WarmupCosine"]
 
 
 class Schedule(Rebuildable, ABC):
@@ -69,6 +70,28 @@ class PolyDecay(Schedule):
 
     def factor(self, step: int, total_steps: int) -> float:
         return float((1 - min(step / max(total_steps, 1), 1.0)) ** self.power)
+
+
+class Milestones(Schedule):
+    """Constant, times `by` after each milestone.
+
+    Args:
+        at: shares of the run, in (0, 1).
+        by: factor, above 0.
+
+    >>> schedule = Milestones(at=(0.6, 0.8))  # from epoch 30 and 40 of 50
+    >>> [schedule.factor(step, 50) for step in (0, 29, 30, 40, 49)]
+    [1.0, 1.0, 0.5, 0.25, 0.25]
+    """
+
+    def __init__(self, at: Sequence[float] = (0.6, 0.8), by: float = 0.5) -> None:
+        if not all(0 < share < 1 for share in at) or by <= 0:
+            what = f"milestones are shares of the run in (0, 1), by a factor above 0, got {list(at)} and {by}"
+            raise ConfigError(what, where="Milestones", next_action="30 and 40 of 50 epochs are (0.6, 0.8)")
+        self.at, self.by = tuple(float(share) for share in at), float(by)
+
+    def factor(self, step: int, total_steps: int) -> float:
+        return self.by ** sum(step >= share * total_steps for share in self.at)
 
 
 class Cyclic(Schedule):

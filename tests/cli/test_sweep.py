@@ -153,15 +153,19 @@ def test_recipes_are_rows_and_each_protocol_has_a_table_of_its_own(tiny, capsys)
 
 
 def test_the_shipped_sweeps_make_what_they_name(capsys):
-    assert sweep_names() == [f"sweeps/{name}" for name in ("comparison", "encoders", "methods", "methods_folder")]
+    assert sweep_names() == [
+        f"sweeps/{name}" for name in ("comparison", "encoders", "losses", "methods", "methods_folder")
+    ]
     embedded = {name for name in names() if name.startswith(("rooms/", "street/"))}
     assert embedded - set(read_plan("methods").recipes) == {"rooms/depth_anything", "rooms/glpn"}  # of other authors
     folder = ["--set", "data.root=.", "--dry-run"]
     assert main(["sweep", "methods_folder", *folder]) == 0
-    assert capsys.readouterr().out.count("--data=RGBDFolderDataModule") == 9
+    assert capsys.readouterr().out.count("--data=RGBDFolderDataModule") == 13
     weights = "model.encoder.init_args.weights=null"
     assert main(["sweep", "encoders", "--set", weights, "--seeds", "0", "--dry-run"]) == 0
     assert capsys.readouterr().out.count("mde fit") == 10
+    assert main(["sweep", "losses", "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("mde fit") == 18
     plan = read_plan("encoders")
     assert plan.head == ["name", "frozen_stages", "weights"]
     assert sum(len(group) for group in plan.groups(Path("x"))) == 60

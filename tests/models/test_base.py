@@ -132,7 +132,7 @@ def test_optimizer_without_a_plain_form_is_left_out() -> None:
     spec = Scale(0.25, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)).rebuild_spec
     assert "optimizer" not in spec["init_args"]
     assert spec["init_args"]["start"] == 0.25
-    assert spec["init_args"]["codec"]["class_path"] == "mde.codecs.Linear"
+    assert spec["init_args"]["codec"]["class_path"].endswith(".Linear")
     with pytest.raises(CheckpointError, match="schedule"):
         _ = Scale(schedule=lambda step: step).rebuild_spec  # type: ignore[arg-type]
 

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mde.codecs import Discretized, Log
+from mde.codecs import Discretized, Log, Ordinal
 from mde.crf import DenseCRF
 from mde.errors import ConfigError
+from mde.losses import ClassCrossEntropy, OrdinalLoss
 from mde.models import DeepLabSID, PolyDecay, SmpEncoder
 from mde.models.base import DepthModule
 from tests.models.tester import MethodTester, make_batch, make_loader, make_trainer
@@ -34,6 +35,13 @@ class TestDepthUpsampledManyScales(MethodTester):
 
     def make(self, **kwargs: Any) -> DepthModule:
         return tiny(upsample="depth", scales=(1.0, 0.5), frozen_norm=False, **kwargs)
+
+
+class TestOrdinalRegression(MethodTester):
+    overfit_factor = 0.5
+
+    def make(self, **kwargs: Any) -> DepthModule:
+        return tiny(codec=Ordinal("sid", 12, *kwargs.pop("depth_range", (0.1, 10.0))), **kwargs)
 
 
 def test_parameters_of_the_paper() -> None:
@@ -135,3 +143,36 @@ def test_without_the_field_is_offered_beside_it(upsample: str) -> None:
     with torch.no_grad():
         assert torch.equal(with_field.variants(image)["without crf"], plain.raw(image))
     assert plain.variants(image) == {}
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_the_codec_alone_makes_it_ordinal_regression(pairs: bool) -> None:
+    codec = Ordinal("sid", 12, 1.0, 10.0, pairs=pairs)
+    model, batch = tiny(codec=codec).train(), make_batch()
+    assert isinstance(model.loss, OrdinalLoss)
+    assert model.head.convs[0].out_channels == (24 if pairs else 12)
+    margins = codec.margins(model.logits(batch["image"]))
+    large = F.interpolate(margins, size=(32, 48), mode="bilinear", align_corners=False)
+    passed = (torch.arange(12).view(1, -1, 1, 1) < codec.encode(batch["depth"])).float()
+    each = F.binary_cross_entropy_with_logits(large, passed, reduction="none").sum(1, keepdim=True)
+    torch.testing.assert_close(model.training_loss(batch).loss, each[batch["valid"]].mean(), rtol=1e-5, atol=0)
+
+
+def test_the_field_and_uncertainty_take_ordinal_answers_as_bins() -> None:
+    model, image = tiny(codec=Ordinal("sid", 12), upsample="depth", crf=DenseCRF(2)).eval(), make_batch()["image"]
+    with torch.no_grad():
+        posterior = DenseCRF(2)(model.codec.log_posterior(model.logits(image)), image)
+        torch.testing.assert_close(model.codec.log_posterior(model.raw(image)).exp(), posterior, rtol=0, atol=3e-5)
+    std, entropy = model.uncertainty(image)
+    assert std.shape == entropy.shape == (2, 1, 32, 48)
+    assert float(std.min()) > 0
+
+
+def test_what_ordinal_regression_cannot_be() -> None:
+    with pytest.raises(ConfigError, match=r"set model\.codec to mde\.codecs\.Discretized"):
+        tiny(codec=Ordinal(), loss=ClassCrossEntropy())
+    with pytest.raises(ConfigError, match=r"set model\.codec to mde\.codecs\.Ordinal"):
+        tiny(loss=OrdinalLoss())
+    with pytest.raises(ConfigError, match="pairs: true"):
+        tiny(codec=Ordinal(pairs=False), scales=(1.0, 0.5))
+    assert tiny(codec=Ordinal(), scales=(1.0, 0.5)).head.convs[0].out_channels == 142

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from mde.data import ProceduralDataModule
 from mde.errors import ConfigError
 from mde.losses import L1Loss
-from mde.models import Cyclic, OneCycle, PolyDecay, UNet, WarmupCosine
+from mde.models import Cyclic, Milestones, OneCycle, PolyDecay, UNet, WarmupCosine
 
 
 class Rates(Callback):
@@ -22,7 +22,14 @@ class Rates(Callback):
 
 @pytest.mark.parametrize(
     "schedule",
-    [PolyDecay(0.9), WarmupCosine(warmup=0.4, final=0.1), Cyclic(10, 2), Cyclic(5, 1, "triangular"), OneCycle(0.4)],
+    [
+        PolyDecay(0.9),
+        WarmupCosine(warmup=0.4, final=0.1),
+        Cyclic(10, 2),
+        Cyclic(5, 1, "triangular"),
+        OneCycle(0.4),
+        Milestones((0.5, 0.9), 0.1),
+    ],
 )
 def test_a_schedule_steps_with_every_batch_over_the_whole_run(schedule, tmp_path):
     """Stepped per epoch, as LightningCLI would by itself, six steps would see two rates only."""
@@ -52,6 +59,12 @@ def test_poly_decay_is_deeplabs_formula():
 def test_a_warm_up_outside_the_run_is_refused():
     with pytest.raises(ConfigError, match="warmup"):
         WarmupCosine(warmup=1.0)
+
+
+@pytest.mark.parametrize("wrong", [{"at": (30, 40)}, {"at": (0.0, 0.5)}, {"by": 0.0}])
+def test_milestones_are_shares_of_the_run(wrong):
+    with pytest.raises(ConfigError, match=r"shares of the run.*30 and 40 of 50"):
+        Milestones(**wrong)
 
 
 def test_cyclic_is_the_formula_of_paper_1_and_moves_beta1():

@@ -58,6 +58,9 @@ class MethodTester(ABC):
     overfit_steps = 60
     overfit_factor = 0.3  # of the loss before
 
+    batch = staticmethod(make_batch)  # what the method trains on
+    loader = staticmethod(make_loader)
+
     @abstractmethod
     def make(self, **kwargs: Any) -> DepthModule:
         """A tiny instance that takes pictures of 32x48; kwargs go on to it."""
@@ -74,14 +77,14 @@ class MethodTester(ABC):
 
     def test_gradients_reach_exactly_what_is_trained(self) -> None:
         model = self.make().train()
-        model.training_loss(make_batch()).loss.backward()
+        model.training_loss(self.batch()).loss.backward()
         wrong = [name for name, p in model.named_parameters() if p.requires_grad != (p.grad is not None)]
         assert wrong == []
         assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
     def test_loss_is_a_finite_scalar_of_several_pictures_or_one(self) -> None:
         model = self.make().train()
-        for batch in (make_batch(1), make_batch(2, 40, 56)):
+        for batch in (self.batch(1), self.batch(2, 40, 56)):
             out = model.training_loss(batch)
             assert out.loss.shape == ()
             assert torch.isfinite(out.loss)
@@ -89,7 +92,7 @@ class MethodTester(ABC):
 
     def test_bfloat16(self) -> None:
         model = self.make().train()
-        batch = make_batch()
+        batch = self.batch()
         with torch.autocast("cpu", torch.bfloat16):
             loss = model.training_loss(batch).loss
             depth = model.eval().predict_batch(batch["image"])
@@ -99,7 +102,7 @@ class MethodTester(ABC):
         assert torch.isfinite(depth).all()
 
     def test_overfits_one_batch(self) -> None:
-        model, batch = self.make().train(), make_batch(far=3.0)
+        model, batch = self.make().train(), self.batch(far=3.0)
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
         losses = []
         for _ in range(self.overfit_steps):
@@ -111,7 +114,7 @@ class MethodTester(ABC):
         assert losses[-1] < self.overfit_factor * losses[0]
 
     def test_batch_without_truth_changes_nothing(self) -> None:
-        model, batch = self.make().train(), make_batch()
+        model, batch = self.make().train(), self.batch()
         batch["depth"], batch["valid"] = torch.zeros_like(batch["depth"]), torch.zeros_like(batch["valid"])
         loss = model.training_loss(batch).loss
         loss.backward()
@@ -132,7 +135,7 @@ class MethodTester(ABC):
     def test_checkpoint_rebuilds_the_module(self, tmp_path: Path) -> None:
         model = self.make(image_size=(32, 48), depth_range=(0.2, 12.0), optimizer=partial(torch.optim.SGD, lr=1e-4))
         trainer = make_trainer(tmp_path)
-        trainer.fit(model, make_loader(), make_loader(seed=1))
+        trainer.fit(model, self.loader(), self.loader(seed=1))
         trainer.save_checkpoint(tmp_path / "a.ckpt")
         loaded = mde.load(tmp_path / "a.ckpt")
         picture = torch.rand(3, 40, 50)

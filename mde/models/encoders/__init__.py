@@ -5,5 +5,6 @@ from mde.models.encoders.sam import SamEncoder
 from mde.models.encoders.smp import SmpEncoder
 from mde.models.encoders.timm import TimmEncoder
 from mde.models.encoders.torchvision import TorchvisionEncoder
+from mde.models.encoders.vit import VitEncoder
 
-__all__ = ["Encoder", "SamEncoder", "SmpEncoder", "TimmEncoder", "TorchvisionEncoder"]
+__all__ = ["Encoder", "SamEncoder", "SmpEncoder", "TimmEncoder", "TorchvisionEncoder", "VitEncoder"]
