@@ -1,4 +1,4 @@
-"""What a cache of features saves: paper 0's network, a random frozen SlimSAM-77 at 1024 pixels.
+"""What a cache of features saves: paper 0's network, random frozen SlimSAM encoders (both sizes) at 1024 pixels.
 
 Epochs are plain loops of single pictures with the optimizer's step; the first one fills the cache. With transformers'
 own attention that is what one would have otherwise, with this library's blocked attention what its encoder has.
@@ -44,9 +44,9 @@ def make_batches(count: int, size: tuple[int, int]) -> list[Batch]:
     ]
 
 
-def make_model(quick: bool, blocked: bool) -> SAMDepth:
+def make_model(quick: bool, blocked: bool, name: str = "slimsam-77") -> SAMDepth:
     torch.manual_seed(0)
-    model = SAMDepth(SamEncoder(config=SMALL) if quick else SamEncoder())
+    model = SAMDepth(SamEncoder(config=SMALL) if quick else SamEncoder(name))
     if not blocked:
         made: Any = model.encoder.net
         plain = SamVisionModel(made.config)
@@ -145,11 +145,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     frames = make_batches(count, (48, 64) if quick else (480, 640))  # NYU's
     squares = make_batches(count, (64, 64) if quick else (1024, 1024))
     plain, blocked = make_model(quick, False), make_model(quick, True)
+    larger = make_model(quick, False, "slimsam-50")
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)
         rows = [
             saving("480x640, transformers' attention", copy.deepcopy(plain), frames, folder, 0.1),
-            saving("1024x1024, transformers' attention", plain, squares, folder, 0.1),
+            saving("1024x1024, transformers' attention", plain, squares, folder, None),
+            saving("1024x1024, transformers' attention, SlimSAM-50", larger, squares, folder, 0.1),
             saving("480x640, blocked attention", copy.deepcopy(blocked), frames, folder, None),
             *decoder_rows(blocked, frames, folder),
         ]

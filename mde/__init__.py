@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mde.alignment import Alignment as Alignment
     from mde.alignment import align as align
+    from mde.inference.predictor import Predictor as Predictor
+    from mde.inference.result import DepthResult as DepthResult
+    from mde.inference.result import read_depth as read_depth
     from mde.models.checkpoint import load as load
     from mde.protocol import EvalProtocol as EvalProtocol
     from mde.protocol import get_protocol as get_protocol
@@ -26,13 +29,28 @@ __version__ = "0.1.0"
 _HOME = {
     "Alignment": "mde.alignment",
     "Ambiguity": "mde.types",
+    "DepthResult": "mde.inference.result",
     "EvalProtocol": "mde.protocol",
     "Prediction": "mde.types",
+    "Predictor": "mde.inference.predictor",
     "align": "mde.alignment",
     "get_protocol": "mde.protocol",
     "load": "mde.models.checkpoint",
+    "read_depth": "mde.inference.result",
 }
-__all__ = ["Alignment", "Ambiguity", "EvalProtocol", "Prediction", "__version__", "align", "get_protocol", "load"]
+__all__ = [
+    "Alignment",
+    "Ambiguity",
+    "DepthResult",
+    "EvalProtocol",
+    "Prediction",
+    "Predictor",
+    "__version__",
+    "align",
+    "get_protocol",
+    "load",
+    "read_depth",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ import mde
 
 PUBLIC = {
     "mde": """
-        Alignment Ambiguity EvalProtocol Prediction __version__ align get_protocol load
+        Alignment Ambiguity DepthResult EvalProtocol Prediction Predictor __version__ align get_protocol load read_depth
     """,
     "mde.types": """
         Ambiguity Batch Prediction StepOutput
@@ -20,15 +20,18 @@ PUBLIC = {
         ProtocolMismatchError nearest
     """,
     "mde.codecs": """
-        DepthCodec Discretized Disparity Linear Log Metres Reciprocal
+        Binned DepthCodec Discretized Disparity Linear Log LogMetres Metres Ordinal Reciprocal
     """,
     "mde.protocol": """
         CROPS PROTOCOLS EvalProtocol get_protocol require_same
     """,
     "mde.losses": """
-        ClassCrossEntropy DenseDepthLoss DepthLoss GradientLoss L1Loss MSELoss RMSELoss SSIMLoss ScaleShiftInvariantLoss
-        WeightedSum class_cross_entropy gradient_loss l1_loss mse_loss rmse_loss scale_shift_invariant_loss ssim_loss
-        ssim_map
+        BerHuLoss CameraLoss ClassCrossEntropy DenseDepthLoss DepthLoss GradientLoss GradientMatchingLoss L1Loss
+        LossMaps MSELoss OrdinalLoss PhotometricLoss RMSELoss SILogLoss SmoothnessLoss SSIMLoss ScaleShiftInvariantLoss
+        SoftBinCrossEntropy Space SurfaceNormalLoss VirtualNormalLoss WeightedSum berhu_loss class_cross_entropy
+        gradient_loss gradient_matching_loss l1_loss mse_loss ordinal_loss photometric_loss rmse_loss
+        scale_shift_invariant_loss silog_loss smoothness_loss soft_bin_cross_entropy soft_labels ssim_loss ssim_map
+        surface_normal_loss surface_normals virtual_normal_loss
     """,
     "mde.metrics": """
         BoundaryF1 ClassErrors DepthMetrics EdgeErrors GroupedErrors ImageMetric NormalErrors PlaneErrors PointErrors
@@ -36,9 +39,10 @@ PUBLIC = {
         plane_errors point_errors uncertainty_scores
     """,
     "mde.data": """
-        DepthDataModule DepthDataset KITTIDataModule KITTIDataset KITTISelectionDataModule NYUDepthV2DataModule
-        NYUDepthV2Dataset ProceduralDataModule ProceduralDataset RGBDFolderDataModule RGBDFolderDataset RawSample
-        SYNTHIADataModule SYNTHIADataset ShardedDataModule UnrealDataModule UnrealDataset
+        DepthDataModule DepthDataset KITTIDataModule KITTIDataset KITTISelectionDataModule MixedDataModule MixedDataset
+        NYUDepthV2DataModule NYUDepthV2Dataset ProceduralDataModule ProceduralDataset RGBDFolderDataModule
+        RGBDFolderDataset RawSample RightView SYNTHIADataModule SYNTHIADataset ShardedDataModule UnrealDataModule
+        UnrealDataset
     """,
     "mde.data.kitti": """
         KITTIDataModule eigen_frames
@@ -56,15 +60,22 @@ PUBLIC = {
         Alignment Fit GlobalFit MODES align apply_fit fit require_mode
     """,
     "mde.inference": """
-        TiledDepth
+        Camera DepthResult OnnxModel Predictor TiledDepth masked read_depth sources
+    """,
+    "mde.inference.export": """
+        ExportInfo ExportedModel OnnxModel Parity TorchModel compare export
+    """,
+    "mde.inference.outputs": """
+        COLOURS FORMATS Cloud ColourScale masked paths read_depth require write write_whole
     """,
     "mde.crf": """
         DenseCRF
     """,
     "mde.models": """
-        BilinearUpsample Cyclic Decoder DeepLabSID DenseDepth DenseDepthDecoder DepthModule Encoder MarigoldDepth
-        OneCycle PolyDecay PretrainedDepth ResNetDepth ResidualDecoder SAMDepth SamEncoder Schedule SmpEncoder
-        TimmEncoder TorchvisionEncoder TransposedDecoder TransposedUpsample UNet UNetDecoder WarmupCosine
+        BilinearUpsample BinsHead Cyclic Decoder DeepLabSID DenseDepth DenseDepthDecoder DepthModule DepthNet DPTDecoder
+        EigenDepth Encoder Head LightDecoder LinearHead MarigoldDepth Milestones OneCycle PolyDecay PretrainedDepth
+        ResidualDecoder ResNetDepth SAMDepth SamEncoder Schedule SigmoidHead SmpEncoder StereoDepth TimmEncoder
+        TorchvisionEncoder TransposedDecoder TransposedUpsample UNet UNetDecoder VitEncoder WarmupCosine
     """,
     "mde.report": """
         Comparison ImageScores Interval PairedFolder PredictionFolder Results ScoredRun Summary TruthFolder TruthSet
@@ -74,7 +85,7 @@ PUBLIC = {
     "mde.callbacks": """
         Alignments AtomicCheckpointIO AveragedWeights BestCheckpoint ChannelsLast Compile DecoderActivations EpochSeed
         ExtraMetrics FeatureCache FullScores Gallery GradualUnfreezing ImagePanels LastCheckpoint LossCurves
-        PredictionWriter RunRecorder RunSummary Throughput
+        PredictionWriter ResolutionCurriculum RunRecorder RunSummary Throughput
     """,
 }
 

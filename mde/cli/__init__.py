@@ -16,10 +16,10 @@ TRAINER_COMMANDS = {
     "fit": "train a network (validates after each epoch, keeps the best checkpoint)",
     "validate": "score a checkpoint on the validation set",
     "test": "score a checkpoint on the test set, beside the constant predictor; writes results.json and a picture",
-    "predict": "write the test set's predictions of a checkpoint",
 }
 
 COMMANDS = {
+    "predict": ("mde.cli.predict", "depth maps of your pictures by a trained network; or of a checkpoint's test set"),
     "make-data": ("mde.cli.make_data", "render a small data set in the layout of a real one, to try a recipe"),
     "prepare": ("mde.cli.prepare", "fetch a data set, or say how to get it, and verify what is there"),
     "doctor": ("mde.cli.doctor", "look for what is wrong with a data set; writes an HTML page"),
@@ -45,6 +45,7 @@ COMMANDS = {
         "make the workspace on W&B that compares methods; --dry-run prints it",
     ),
     "sweep": ("mde.cli.sweep", "train combinations of settings with several seeds, and compare them in a table"),
+    "export": ("mde.cli.export", "write a trained network as one ONNX or torch.export file, compared with PyTorch"),
     "shards": ("mde.cli.shards", "pack a data set into chunk files, for sets larger than one machine"),
 }
 

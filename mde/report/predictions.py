@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mde.data.encodings import DepthEncoding, get_encoding
 from mde.data.io import DEPTH_SUFFIXES, read_array
+from mde.data.noted import facts_of, read_noted
 from mde.data.pairing import listed, role_and_key
 from mde.errors import ConfigError, DataFormatError, DatasetNotFoundError
 from mde.types import Ambiguity
@@ -31,6 +32,7 @@ FARTHEST = 1e6
 
 _NUMPY = frozenset({".npy", ".npz"})
 _OWN_KEY = "values"  # as `mde predict` calls it
+_DRAWN = ("_color.png", "_side.png", "_std.png")  # how it names pictures
 _WORDS = re.compile(r"^(pred|preds|prediction|output|out|result)[._-]|[._-](pred|preds|prediction|output|out|result)$")
 
 
@@ -133,7 +135,7 @@ class PredictionFolder:
     Args:
         root: the folder; files may lie in folders below it.
         ambiguity: what the numbers mean; None takes what the files of ``mde predict`` say of themselves, and metres for
-            all others.
+            all others. Pictures that it drew of its maps are left out.
         encoding: of the numbers: a name of `mde.data.encodings.ENCODINGS`, metres per unit, or a `DepthEncoding`. May
             be left out for floats in metres and for relative maps. Of kind "disparity", depth is its scale divided by
             the number.
@@ -156,7 +158,7 @@ class PredictionFolder:
     ) -> None:
         self.root, self.key = Path(root), key
         self.encoding = None if encoding is None else get_encoding(encoding)
-        self.files = find_maps(self.root, pattern)
+        self.files = find_maps(self.root, pattern, skip=self._is_picture)
         if ambiguity is None:
             ambiguity = self._said_by(next(iter(self.files.values()))) or Ambiguity.METRIC
         self.ambiguity = ambiguity
@@ -179,6 +181,8 @@ class PredictionFolder:
         if said is not None and said is not self.ambiguity:
             what = f"the file says that it is {said.value}, and it was to be read as {self.ambiguity.value}"
             raise DataFormatError(what, where=path, next_action="leave the ambiguity out, or split the folder")
+        if said is not None and self.key is None and (self.encoding is None or path.suffix.lower() == ".png"):
+            return self._own(path)
         raw, encoding = _plane(self._array(path), path), self.encoding
         if encoding is None and raw.dtype.kind in "iu" and self.ambiguity is Ambiguity.METRIC:
             what = f"the file holds integers ({raw.dtype}), and nobody said how many metres a unit is"
@@ -207,11 +211,28 @@ class PredictionFolder:
 
     def _said_by(self, path: Path) -> Ambiguity | None:
         """What a file of ``mde predict`` says of itself."""
-        if path.suffix.lower() != ".npz":
-            return None
-        with _opened(path) as stored:
-            own = isinstance(stored, np.lib.npyio.NpzFile) and {"ambiguity", _OWN_KEY} <= set(stored.files)
-            return Ambiguity(str(stored["ambiguity"])) if own else None
+        facts = facts_of(path)
+        return Ambiguity(facts["ambiguity"]) if facts and facts.get("kind") == "map" else None
+
+    def _own(self, path: Path) -> NDArray[np.float32]:
+        """The map in a file that says itself what its numbers mean."""
+        if self.encoding is not None:
+            hint = "leave the encoding out"
+            raise DataFormatError("the file says itself what its numbers mean", where=path, next_action=hint)
+        noted = read_noted(path)
+        if noted is None:
+            raise DataFormatError("the file changed while it was read", where=path, next_action="score it again")
+        values = np.asarray(_plane(noted.values, path), np.float32)
+        if noted.ambiguity in (Ambiguity.METRIC, Ambiguity.SCALE):
+            return np.minimum(values, np.float32(FARTHEST))  # infinite: farther than the file can say
+        return values
+
+    def _is_picture(self, path: Path) -> bool:
+        """A picture that ``mde predict`` drew of a map."""
+        if not path.name.endswith(_DRAWN):
+            return False
+        facts = facts_of(self.root / path)
+        return facts is not None and facts.get("kind") != "map"
 
 
 class MetricMaps(Mapping[str, NDArray[np.float32]]):
