@@ -46,7 +46,7 @@ def test_other_intrinsics_and_a_scale():
     np.testing.assert_allclose(points[-1], [31 / 10 * 10, 23 / 10 * 10, 10], rtol=1e-6)
 
 
-@pytest.mark.parametrize("ambiguity", set(Ambiguity) - {Ambiguity.METRIC})
+@pytest.mark.parametrize("ambiguity", [each for each in Ambiguity if each is not Ambiguity.METRIC])
 def test_a_relative_map_has_no_metric_points(ambiguity):
     with pytest.raises(ConfigError, match=r"this output is in metres, and the map is relative .*Next: give .*anchors"):
         room(ambiguity).to_points()
