@@ -109,7 +109,7 @@ def open_network(checkpoint: str | Path | DepthModule | Exported, settings: Sett
     """
     device = _device(settings.device)
     own = not isinstance(checkpoint, str | Path)
-    opened = checkpoint if not isinstance(checkpoint, str | Path) else _opened(checkpoint, device)
+    opened = checkpoint if not isinstance(checkpoint, str | Path) else _opened(checkpoint, device, settings.device)
     weights = "" if own or not Path(str(checkpoint)).is_file() else _file_hash(Path(str(checkpoint)))
     if isinstance(opened, DepthModule):
         if settings.tiles is not None and own:  # it would freeze the parameters of a method that is being trained
@@ -201,7 +201,7 @@ def _require_metric_std(ambiguity: Ambiguity, settings: Settings) -> None:
         raise ConfigError(what, where="uncertainty", next_action="leave it out, or take a metric network")
 
 
-def _opened(checkpoint: str | Path, device: torch.device) -> DepthModule | Exported:
+def _opened(checkpoint: str | Path, device: torch.device, asked: str) -> DepthModule | Exported:
     path = Path(checkpoint)
     best = path / "checkpoints" / "best.ckpt"
     if best.is_file():
@@ -209,7 +209,8 @@ def _opened(checkpoint: str | Path, device: torch.device) -> DepthModule | Expor
     if path.suffix in (".onnx", ".pt2"):
         from mde.inference.export import OnnxModel, TorchModel
 
-        return OnnxModel(path, device.type) if path.suffix == ".onnx" else TorchModel(path)
+        # as asked: ONNX Runtime need not have the device that torch has
+        return OnnxModel(path, asked) if path.suffix == ".onnx" else TorchModel(path)
     if path.suffix == ".ckpt" or path.is_file():
         return load(path, device)
     if known().get(str(checkpoint), {}).get("family") == "marigold":

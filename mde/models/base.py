@@ -180,9 +180,7 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         return averaged(lambda each: self.codec.decode(self.raw(each)), image, protocol, self.ambiguity, first)
 
     @torch.no_grad()
-    def predict(
-        self, image: ImageInput, flip: bool = False, image_size: tuple[int, int] | None = None
-    ) -> Prediction:
+    def predict(self, image: ImageInput, flip: bool = False, image_size: tuple[int, int] | None = None) -> Prediction:
         """Predict one picture, or a batch tensor, at its own size.
 
         Args:
