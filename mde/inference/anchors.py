@@ -161,7 +161,7 @@ def _scaled(
     residuals = apply_fit(pred, made, mode).flatten().numpy() - measured
     factor = scale if needed == 1 else None
     scaled = _in_metres(result, _applied(result, made, mode), factor, what)
-    return Scaled(scaled, residuals, f"{mode} {scale:.4g}, {shift:.4g} by {what}; {_summary(residuals)}")
+    return Scaled(scaled, residuals, f"{mode} {scale:.4g}, shift {shift:.4g}, by {what}; {_summary(residuals)}")
 
 
 def _applied(result: DepthResult, made: Fit, mode: str) -> NDArray[np.float32]:

@@ -106,7 +106,7 @@ def test_scales(said: Callable[..., str], photos: Path) -> None:
     said(0, picture, "-f", "npy")
     plain = mde.read_depth("out/a_depth.npy").values
     text = said(0, picture, "-f", "npy", "--anchor", f"10,20,{3 * plain[20, 10]}")
-    assert "mde: a.png: scale 3, 0 by 1 anchors; residuals: median 0 m" in text
+    assert "mde: a.png: scale 3, shift 0, by 1 anchors; residuals: median 0 m" in text
     np.testing.assert_allclose(mde.read_depth("out/a_depth.npy").values, 3 * plain, rtol=1e-5)
     write_depth("truth/a.png", 2 * plain, 0.001, np.uint16)
     said(0, picture, "-f", "npy", "--sparse-depth", "truth", "--sparse-encoding", "0.001")
