@@ -33,11 +33,21 @@ class Built(DepthCLI):
         """Nothing is run."""
 
 
+def scenes(data: dict[str, Any], prefix: str = "data") -> dict[str, int]:
+    """Each setting of a number of training pictures with its value: one, or one for each part of a mixture."""
+    settings: dict[str, Any] = data["init_args"]
+    if "parts" not in settings:
+        return {f"{prefix}.train_scenes": settings["train_scenes"]}
+    parts = [scenes(part, f"{prefix}.parts.{name}.init_args") for name, part in settings["parts"].items()]
+    return {flag: count for part in parts for flag, count in part.items()}
+
+
 def recipe_step(name: str, images: int) -> tuple[Callable[[], float], float]:
     """A function that takes one training step and returns its CPU seconds, and how many steps the recipe takes."""
     path = resolve(name)
     recipe = yaml.safe_load(path.read_text())
-    built = Built(["fit", "--config", str(path), f"--data.train_scenes={images}"], run_name="bench")
+    counts = scenes(recipe["data"])
+    built = Built(["fit", "--config", str(path), *(f"--{flag}={images}" for flag in counts)], run_name="bench")
     model, data = built.model.train(), built.datamodule
     data.setup("fit")
     batches = itertools.cycle(list(data.train_dataloader()))
@@ -52,7 +62,7 @@ def recipe_step(name: str, images: int) -> tuple[Callable[[], float], float]:
         optimizer.step()
         return time.process_time() - start
 
-    return step, recipe["data"]["init_args"]["train_scenes"] / data.batch_size * recipe["trainer"]["max_epochs"]
+    return step, sum(counts.values()) / data.batch_size * recipe["trainer"]["max_epochs"]
 
 
 def main() -> int:
