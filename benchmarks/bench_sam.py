@@ -89,7 +89,7 @@ def measured(quick: bool) -> list[Row]:
     ratio = {what: seconds[f"ours{what}"] / seconds[f"theirs{what}"] for what in ("", ", one", ", both")}
     return [
         Row("encoder, time", "transformers", ratio[""], 0.35, note=f"{seconds['theirs']:.1f} s there"),
-        Row("encoder, growth of memory", "transformers", peaks["ours"] / peaks["theirs"], 0.1, note=_megabytes(peaks)),
+        Row("encoder, growth of memory", "transformers", peaks["ours"] / (peaks["theirs"] or math.nan), 0.1, note=_megabytes(peaks)),
         Row("encoder, largest difference", "the largest value", gap, 1e-5),
         Row("one global attention, time", "transformers", ratio[", one"]),
         Row("one global attention, forward and backward", "transformers", ratio[", both"]),
