@@ -8,6 +8,7 @@ Run: python -m benchmarks.bench_sam
 
 from __future__ import annotations
 
+import math
 import resource
 import subprocess
 import sys
@@ -87,9 +88,10 @@ def measured(quick: bool) -> list[Row]:
     seconds |= alternate({**one, **both}, 1 if quick else 2)
     gap = difference(cast(Any, whole))
     ratio = {what: seconds[f"ours{what}"] / seconds[f"theirs{what}"] for what in ("", ", one", ", both")}
+    growths = peaks["ours"] / (peaks["theirs"] or math.nan)  # none, where the process that started these was larger
     return [
         Row("encoder, time", "transformers", ratio[""], 0.35, note=f"{seconds['theirs']:.1f} s there"),
-        Row("encoder, growth of memory", "transformers", peaks["ours"] / (peaks["theirs"] or math.nan), 0.1, note=_megabytes(peaks)),
+        Row("encoder, growth of memory", "transformers", growths, 0.1, note=_megabytes(peaks)),
         Row("encoder, largest difference", "the largest value", gap, 1e-5),
         Row("one global attention, time", "transformers", ratio[", one"]),
         Row("one global attention, forward and backward", "transformers", ratio[", both"]),
