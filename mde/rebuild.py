@@ -29,6 +29,16 @@ _PLAIN = (str, int, float, bool, type(None))
 _without_weights: ContextVar[bool] = ContextVar("without_weights", default=False)
 
 
+class _InitSignature:
+    """What ``inspect.signature(cls)`` and ``help(cls)`` show: what `__init__` takes, not what `__new__` does."""
+
+    def __get__(self, instance: object, owner: type) -> inspect.Signature:
+        if instance is not None:  # how an object is called is another matter
+            raise AttributeError("__signature__")
+        signature = inspect.signature(owner.__init__)  # type: ignore[misc]
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
 class Rebuildable:
     """Mixin that remembers the arguments of the constructor.
 
@@ -38,6 +48,7 @@ class Rebuildable:
     {'factor': 2.0}
     """
 
+    __signature__ = _InitSignature()
     _given_args: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from mde.errors import CheckpointError
+from mde.models import DepthModule, UNet
 from mde.rebuild import Rebuildable, build, rebuilding, spec_of, without_weights
 from mde.types import Ambiguity
 
@@ -76,3 +78,13 @@ def test_without_weights_is_a_scope():
     with without_weights():
         assert rebuilding()
     assert not rebuilding()
+
+
+def test_the_signature_of_a_class_is_that_of_its_constructor():
+    assert list(inspect.signature(Part).parameters) == list(inspect.signature(Part.__init__).parameters)[1:]
+    assert not hasattr(Part(2), "__signature__")  # how an object is called is not how its class is
+
+
+def test_methods_show_their_settings():
+    assert "encoder_lr" in inspect.signature(DepthModule).parameters
+    assert list(inspect.signature(UNet).parameters) == list(inspect.signature(UNet.__init__).parameters)[1:]
