@@ -29,9 +29,9 @@ class DenseCRF(Rebuildable, nn.Module):
 
     Args:
         iterations: of mean field.
-        smooth_weight: of the kernel exp(-|p - q|^2 / 2 smooth_size^2).
+        smooth_weight: of the kernel ``exp(-|p - q|^2 / 2 smooth_size^2)``.
         smooth_size: pixels of the picture.
-        colour_weight: of the kernel exp(-|p - q|^2 / 2 colour_size^2 - |I_p - I_q|^2 / 2 colour_range^2).
+        colour_weight: of the kernel ``exp(-|p - q|^2 / 2 colour_size^2 - |I_p - I_q|^2 / 2 colour_range^2)``.
         colour_size: pixels of the picture.
         colour_range: of 8-bit colours, 0 to 255.
         compatibility: "potts" punishes any two different classes alike; "linear" in proportion to their distance, up to

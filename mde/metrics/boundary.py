@@ -142,12 +142,13 @@ def edge_distances(pred: Mask, truth: Mask, max_distance: float = _MAX_DISTANCE)
         max_distance: theta.
 
     Returns:
-        accuracy: mean distance to the truth of the predicted edges that are nearer than theta (Koch et al., equation
-            4); theta where there is none.
-        completeness: mean distance to the prediction of the true edges, cut at theta (equation 5).
-        symmetric: mean over both sets of edges of the distance to the other, cut at theta: what the published toolbox
-            prints as completeness.
-        All NaN without a true edge.
+        (accuracy, completeness, symmetric), all NaN without a true edge:
+
+        * accuracy: mean distance to the truth of the predicted edges that are nearer than theta (Koch et al., equation
+          4); theta where there is none.
+        * completeness: mean distance to the prediction of the true edges, cut at theta (equation 5).
+        * symmetric: mean over both sets of edges of the distance to the other, cut at theta: what the published toolbox
+          prints as completeness.
     """
     if not truth.any():
         return np.nan, np.nan, np.nan

@@ -43,9 +43,12 @@ def depth_errors(pred: Tensor, target: Tensor, valid: Tensor) -> dict[str, Tenso
     """The ten usual errors of each image over its valid pixels.
 
     With p predicted, g measured, d = ln p - ln g and means over the valid pixels of an image (Eigen et al. 2014; silog
-    as in the KITTI benchmark): abs_rel = mean |p-g|/g, sq_rel = mean (p-g)^2/g, rmse = sqrt(mean (p-g)^2),
-    rmse_log = sqrt(mean d^2), log10 = mean |d|/ln 10, silog = 100 sqrt(mean d^2 - (mean d)^2),
-    irmse = sqrt(mean (1/p-1/g)^2), delta_k = share of pixels with max(p/g, g/p) < 1.25^k, strictly.
+    as in the KITTI benchmark)::
+
+        abs_rel = mean |p-g|/g        sq_rel = mean (p-g)^2/g       rmse = sqrt(mean (p-g)^2)
+        rmse_log = sqrt(mean d^2)     log10 = mean |d|/ln 10        silog = 100 sqrt(mean d^2 - (mean d)^2)
+        irmse = sqrt(mean (1/p-1/g)^2)
+        delta_k = share of pixels with max(p/g, g/p) < 1.25^k, strictly
 
     Args:
         pred: (B,1,H,W), metres, positive and finite where valid; anything elsewhere. Not modified.

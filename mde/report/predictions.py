@@ -140,7 +140,7 @@ class PredictionFolder:
             be left out for floats in metres and for relative maps. Of kind "disparity", depth is its scale divided by
             the number.
         key: name of the array in npz files; default "values", "depth", or the only one.
-        pattern: only files whose path below `root` fits, such as "*.npy".
+        pattern: only files whose path below `root` fits, such as ``*.npy``.
 
     Raises:
         DatasetNotFoundError: no such folder, or no file that can hold a map.

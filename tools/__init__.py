@@ -1,0 +1,1 @@
+"""Tools of the developers: a headless browser, and the script that makes the pictures of the documentation."""
