@@ -237,3 +237,11 @@ def test_no_network_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         encoder(weights="pretrained")
     assert "more lines" not in str(info.value)
     assert SamVisionConfig().initializer_range < 1e-9  # the reason why random networks need a setting of their own
+
+
+def test_a_random_encoder_begins_with_sines_as_positions():
+    table = SamEncoder(config=TINY).net.vision_encoder.pos_embed
+    assert table.std() > 0.1
+    assert torch.equal(table, SamEncoder(config=TINY).net.vision_encoder.pos_embed)
+    flat = table.flatten(0, 2)
+    assert torch.cdist(flat, flat).fill_diagonal_(1).min() > 0.05  # no two places alike
