@@ -34,9 +34,9 @@ PUBLIC = {
         surface_normal_loss surface_normals virtual_normal_loss
     """,
     "mde.metrics": """
-        BoundaryF1 ClassErrors DepthMetrics EdgeErrors GroupedErrors ImageMetric NormalErrors PlaneErrors PointErrors
-        RangeErrors SSIMMetric UncertaintyScores boundary_f1 depth_errors edge_distances edge_errors normal_errors
-        plane_errors point_errors uncertainty_scores
+        BoundaryF1 ClassErrors DepthMetrics EdgeErrors Flicker GroupedErrors ImageMetric NormalErrors PlaneErrors
+        PointErrors RangeErrors SSIMMetric UncertaintyScores boundary_f1 depth_errors edge_distances edge_errors flicker
+        normal_errors plane_errors point_errors uncertainty_scores
     """,
     "mde.data": """
         DepthDataModule DepthDataset KITTIDataModule KITTIDataset KITTISelectionDataModule MixedDataModule MixedDataset
@@ -64,6 +64,15 @@ PUBLIC = {
     """,
     "mde.inference.export": """
         ExportInfo ExportedModel OnnxModel Parity TorchModel compare export
+    """,
+    "mde.inference.flow": """
+        Motion motion
+    """,
+    "mde.inference.temporal": """
+        FlickerMeter FlowSmoothing SMOOTHERS ScaleLock make_smoother
+    """,
+    "mde.inference.video": """
+        Clip ClipFrame ClipRun ClipWriter Eye Shown VIDEO_FORMATS Window clip_outputs predict_clip watch
     """,
     "mde.inference.outputs": """
         COLOURS FORMATS Cloud ColourScale masked paths read_depth require write write_whole

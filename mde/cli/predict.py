@@ -1,4 +1,4 @@
-"""``mde predict``: depth maps of pictures by a trained network, or a checkpoint's test set by the Trainer."""
+"""``mde predict``: depth of pictures, videos and a camera by a trained network, or a test set's by the Trainer."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mde.cli.environment import Machine, choose, prepare_process, usable_cores
+from mde.cli.predict_clips import camera_number, counted, formats_for, open_camera, predict_clips, watch_camera
 from mde.cli.predict_options import make_parser
 from mde.errors import ConfigError
 
 if TYPE_CHECKING:
     from mde.inference.inputs import Source
-    from mde.inference.pipeline import Finish, Summary
+    from mde.inference.pipeline import Colours, Finish, Summary
     from mde.inference.predictor import Predictor
+    from mde.inference.record import RunRecord
     from mde.inference.result import DepthResult
 
 __all__ = ["run"]
@@ -47,32 +49,68 @@ def _is_for_trainer(words: Sequence[str]) -> bool:
 def _predict(options: argparse.Namespace) -> int:
     from mde.inference.inputs import sources
     from mde.inference.outputs import require
-    from mde.inference.pipeline import predict_all
     from mde.inference.predictor import Predictor
-    from mde.inference.record import RunRecord
     from mde.types import Ambiguity
 
     def found() -> Iterator[Source]:
         return sources(options.input, options.recursive, options.out, options.max_megapixels)
 
-    formats, colours = _formats(options), _colours(options)
-    require(formats, Ambiguity.METRIC)
-    camera, finish = _camera(options), _finish(options)
-    total = sum(1 for _ in found())  # names only; a word that is wrong shows before any work
+    live, formats = camera_number(options), formats_for(_given(options))
+    require(formats.pictures, Ambiguity.METRIC)
+    colours, camera, finish = _colours(options), _camera(options), _finish(options)
+    # names only; a word that is wrong shows before any work
+    total, clips = (0, []) if live is not None else counted(found(), formats)
+    eye = None if live is None else open_camera(live)
     _require_writable(options.out)
     predictor = Predictor(
         options.checkpoint, options.device, options.precision, options.flip, options.size, options.tiles,
         options.batch, _is_unsure(options), camera,
     )  # fmt: skip
-    require(formats, Ambiguity.METRIC if _scales(options) else predictor.ambiguity)
+    require(formats.pictures, Ambiguity.METRIC if _scales(options) else predictor.ambiguity)
     print(_describe(predictor))
-    record = RunRecord(options.out, _settings(options, predictor), formats, options.overwrite)
+    threads, skipped = _share_cores(predictor), 0
+    if eye is not None:
+        return watch_camera(options, eye, predictor, formats.pictures, colours, finish)
+    if total:
+        pictures = (source for source in found() if not source.video)
+        skipped += _pictures(options, predictor, pictures, total, colours, finish, threads)
+    if clips:
+        record = _record(options, predictor, formats.clips, fresh=options.overwrite and not total)
+        try:
+            skipped += predict_clips(options, predictor, clips, record, colours, finish, threads, _display)
+        finally:
+            record.close()
+    written = [*(formats.pictures if total else ()), *(formats.clips if clips else ())]
+    print(f"Written: {options.out} ({', '.join(dict.fromkeys(written))})")
+    return 1 if skipped else 0
+
+
+def _pictures(
+    options: argparse.Namespace,
+    predictor: Predictor,
+    pictures: Iterator[Source],
+    total: int,
+    colours: Colours,
+    finish: Finish | None,
+    threads: int,
+) -> int:
+    """Predict them; how many were skipped."""
+    from mde.inference.pipeline import predict_all
+
+    record = _record(options, predictor, formats_for(_given(options)).pictures, options.overwrite)
+    with _display(total) as show:
+        summary = predict_all(predictor, pictures, record, colours, finish, threads, show)
+    _report(options, summary)
+    return summary.skipped
+
+
+def _record(options: argparse.Namespace, predictor: Predictor, formats: Sequence[str], fresh: bool) -> RunRecord:
+    from mde.inference.record import RunRecord
+
+    record = RunRecord(options.out, _settings(options, predictor), formats, fresh)
     if record.other:
         print(f"{options.out} has outputs of other settings: they are made again")
-    with _display(total) as show:
-        summary = predict_all(predictor, found(), record, colours, finish, _share_cores(predictor), show)
-    _report(options, summary)
-    return 1 if summary.skipped else 0
+    return record
 
 
 def _describe(predictor: Predictor) -> str:
@@ -84,20 +122,21 @@ def _describe(predictor: Predictor) -> str:
     return f"{text}; works at {network.works_at[0]}x{network.works_at[1]}, to which pictures are stretched"
 
 
-def _formats(options: argparse.Namespace) -> list[str]:
-    return [name.strip() for text in options.format or ["png16,color"] for name in text.split(",") if name.strip()]
+def _given(options: argparse.Namespace) -> list[str]:
+    """Formats that were asked for."""
+    return [name.strip() for text in options.format or () for name in text.split(",") if name.strip()]
 
 
 def _is_unsure(options: argparse.Namespace) -> bool:
     """Standard deviations are asked for, in one way or another."""
-    return options.uncertainty or "std" in _formats(options) or options.min_confidence is not None
+    return options.uncertainty or "std" in _given(options) or options.min_confidence is not None
 
 
 def _scales(options: argparse.Namespace) -> bool:
     return any(each is not None for each in (options.anchor, options.camera_height, options.sparse_depth))
 
 
-def _colours(options: argparse.Namespace) -> Any:
+def _colours(options: argparse.Namespace) -> Colours:
     from mde.inference.pipeline import Colours
 
     ends = None if options.color_range is None else tuple(options.color_range)
@@ -156,7 +195,7 @@ def _settings(options: argparse.Namespace, predictor: Predictor) -> dict[str, An
     own = {name: value for name, value in vars(options).items() if name not in elsewhere}
     sparse = None if options.sparse_depth is None else str(options.sparse_depth)
     network = {"model": predictor.model, "weights": predictor.network.weights, "camera": asdict(predictor.camera)}
-    return {**own, "sparse_depth": sparse, "formats": _formats(options), **network}
+    return {**own, "sparse_depth": sparse, "formats": _given(options), **network}
 
 
 def _share_cores(predictor: Predictor) -> int:
@@ -178,7 +217,7 @@ def _require_writable(out: Path) -> None:
 
 
 @contextmanager
-def _display(total: int) -> Iterator[Callable[[Summary, str], None]]:
+def _display(total: int | None) -> Iterator[Callable[[Summary, str], None]]:
     """A line that shows how far it is, on a terminal; news of single pictures in any case."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -205,6 +244,5 @@ def _report(options: argparse.Namespace, summary: Summary) -> None:
     parts = [f"{summary.done} pictures in {summary.elapsed:.1f} s, {summary.speed()}"]
     parts += [f"{summary.kept} were there already"] if summary.kept else []
     print("; ".join(parts))
-    print(f"Written: {options.out} ({', '.join(_formats(options))})")
     if summary.skipped:
         print(f"mde: {summary.skipped} skipped, listed above and in {options.out / RECORD}", file=sys.stderr)

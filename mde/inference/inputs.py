@@ -1,7 +1,4 @@
-"""Where pictures come from: files, folders, globs and lists of files, one by one and only when asked.
-
-A further kind of source (a video, a camera) is one more case of `_of_word`.
-"""
+"""Where pictures and videos come from: files, folders, globs and lists of files, one by one and only when asked."""
 
 from __future__ import annotations
 
@@ -16,11 +13,17 @@ from mde.data.formats import IMAGE_SUFFIXES
 from mde.errors import ConfigError, DatasetNotFoundError
 from mde.inference.pictures import MAX_MEGAPIXELS, Picture, read_picture
 
-__all__ = ["PICTURE_SUFFIXES", "Source", "sources"]
+__all__ = ["PICTURE_SUFFIXES", "VIDEO_SUFFIXES", "Source", "is_video", "sources"]
 
 PICTURE_SUFFIXES = IMAGE_SUFFIXES | {".gif", ".jfif", ".heic", ".heif", ".avif"}
 """What is looked for in folders. Of some kinds Pillow reads no more than the name here and there: these are reported
 as skipped, where a silent omission would go unnoticed."""
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp"})
+"""Videos that are looked for in folders."""
+
+_PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
+_VIDEOS = ((0, b"\x1aE\xdf\xa3"), (8, b"AVI "), (4, b"ftyp"), (4, b"moov"), (0, b"\x00\x00\x01\xba"), (0, b"FLV\x01"))
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class Source:
         stem: under which its outputs are written: the name without suffix, unless another picture has that already.
         read: reads it, see `read_picture`.
         path: its file.
+        video: it is a video, for `mde.inference.video.Clip`, and no picture.
     """
 
     name: str
     stem: str
     read: Callable[[], Picture]
     path: Path
+    video: bool = False
 
 
 def sources(
@@ -46,7 +51,7 @@ def sources(
     without: Path | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Iterator[Source]:
-    """The pictures that words name, in the order of the words, sorted within each.
+    """The pictures and videos that words name, in the order of the words, sorted within each.
 
     Args:
         words: files of any suffix; folders; patterns such as "photos/*.jpg" ("**" is any depth); ".txt" files with a
@@ -67,10 +72,26 @@ def sources(
         found = False
         for name, path in _of_word(word, recursive, without):
             found = True
-            yield Source(name, _free_stem(name, taken), partial(read_picture, path, name, max_megapixels), path)
+            read = partial(read_picture, path, name, max_megapixels)
+            yield Source(name, _free_stem(name, taken), read, path, is_video(path))
         if not found:
             hint = "give its subfolders too: --recursive" if Path(word).is_dir() and not recursive else "check the path"
-            raise DatasetNotFoundError("no pictures here", where=word, next_action=hint)
+            raise DatasetNotFoundError("no pictures or videos here", where=word, next_action=hint)
+
+
+def is_video(path: Path) -> bool:
+    """By the suffix, and where that is none of a picture by the first bytes: a photograph named .mp4 is none."""
+    suffix = path.suffix.lower()
+    if suffix in PICTURE_SUFFIXES:
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError:  # whoever reads it says so
+        head = b""
+    if suffix in VIDEO_SUFFIXES:
+        return not head.startswith(_PICTURES)
+    return any(head[at:].startswith(mark) for at, mark in _VIDEOS) and head[8:11] not in (b"avi", b"hei", b"mif")
 
 
 def _of_word(word: str, recursive: bool, without: Path | None) -> Iterable[tuple[str, Path]]:
@@ -83,7 +104,7 @@ def _of_word(word: str, recursive: bool, without: Path | None) -> Iterable[tuple
         return (
             (Path(each).name, Path(each)) for each in sorted(glob.iglob(word, recursive=True)) if Path(each).is_file()
         )
-    hint = "give pictures, folders, patterns in quotes, or a .txt file with a path a line"
+    hint = "give pictures, videos, folders, patterns in quotes, or a .txt file with a path a line"
     raise DatasetNotFoundError("no such file or folder", where=word, next_action=hint)
 
 
@@ -97,7 +118,7 @@ def _in_folder(root: Path, recursive: bool, without: Path | None) -> Iterator[tu
         below[:] = sorted(kept) if recursive else []
         for file in sorted(files):
             path = Path(folder, file)
-            if path.suffix.lower() in PICTURE_SUFFIXES and not file.startswith("."):
+            if path.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES and not file.startswith("."):
                 yield path.relative_to(root).as_posix(), path
 
 

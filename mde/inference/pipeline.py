@@ -19,7 +19,7 @@ from mde.inference.predictor import Predictor, chunks
 from mde.inference.record import RunRecord
 from mde.inference.result import DepthResult
 
-__all__ = ["Colours", "Finish", "Summary", "predict_all"]
+__all__ = ["COLOURED", "Colours", "Finish", "Summary", "predict_all"]
 
 Finish: TypeAlias = Callable[[DepthResult, Source], tuple[DepthResult, str]]
 """What is done with a result before it is written, such as a scale; and one line about it, or nothing.
@@ -27,7 +27,8 @@ Finish: TypeAlias = Callable[[DepthResult, Source], tuple[DepthResult, str]]
 A `DataFormatError` skips the picture, every other error ends the run."""
 
 STAGES = ("input", "network", "output")
-_COLOURED = frozenset({"color", "color-jpg", "side"})
+COLOURED = frozenset({"color", "color-jpg", "side"})
+"""Formats that need a colour scale."""
 
 
 @dataclass(frozen=True)
@@ -212,12 +213,12 @@ class _Run:
         return ColourScale(low, high, self.colours.kind, self.colours.colours, clip=self.colours.ends is None)
 
     def _scale_is_settled(self) -> bool:
-        needless = not _COLOURED.intersection(self.record.formats) or self.colours.first == 0
+        needless = not COLOURED.intersection(self.record.formats) or self.colours.first == 0
         return self.scale is not None or needless or len(self.held) >= self.colours.first
 
     def _release(self) -> None:
         """Hand over to the writers what waited for the colour scale."""
-        wanted = _COLOURED.intersection(self.record.formats) and self.colours.first > 0
+        wanted = COLOURED.intersection(self.record.formats) and self.colours.first > 0
         if self.scale is None and self.held and wanted:
             colours = self.colours
             maps = [result for _, result, _ in self.held]

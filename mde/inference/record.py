@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,14 @@ class RunRecord:
 
     Attributes:
         facts: kept for the whole run, such as the ends of the colour scale.
+        frames: how many of each clip are done, by its stem.
         other: the folder has outputs that were made with other settings.
     """
 
     def __init__(self, out: Path, settings: Mapping[str, Any], formats: Sequence[str], fresh: bool = False) -> None:
         self.path, self.formats = out / RECORD, tuple(formats)
         self.facts: dict[str, Any] = {}
+        self.frames: dict[str, int] = {}
         self._done: dict[str, str] = {}
         settings = json.loads(json.dumps(settings))
         lines = _lines(self.path)
@@ -56,10 +58,11 @@ class RunRecord:
         if not whole:
             self._file.write("\n")
 
-    def done(self, source: Source) -> bool:
-        """All outputs of this picture are there."""
+    def done(self, source: Source, outputs: Iterable[Path] | None = None) -> bool:
+        """All outputs of this picture are there; those of a clip are not told by the formats alone."""
         known = self._done.get(source.stem)
-        return known is not None and known == _key(source.path) and all(map(Path.is_file, self._outputs(source)))
+        files = self._outputs(source) if outputs is None else outputs
+        return known is not None and known == _key(source.path) and all(map(Path.is_file, files))
 
     def add(self, source: Source, **facts: Any) -> None:
         """This picture is done; its outputs are written."""
@@ -90,6 +93,8 @@ class RunRecord:
             return
         if isinstance(line.get("stem"), str):
             self._done[line["stem"]] = str(line.get("key"))
+            if isinstance(line.get("frames"), int):
+                self.frames[line["stem"]] = line["frames"]
         if isinstance(line.get("facts"), dict):
             self.facts.update(line["facts"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mde.metrics.boundary import BoundaryF1, EdgeErrors, boundary_f1, edge_distances, edge_errors
+from mde.metrics.flicker import Flicker, flicker
 from mde.metrics.functional import (
     HIGHER_IS_BETTER,
     LOG_NAMES,
@@ -32,6 +33,7 @@ __all__ = [
     "Counts",
     "DepthMetrics",
     "EdgeErrors",
+    "Flicker",
     "GroupedErrors",
     "ImageMetric",
     "NormalErrors",
@@ -45,6 +47,7 @@ __all__ = [
     "edge_distances",
     "edge_errors",
     "errors_from_sums",
+    "flicker",
     "log_errors_from_sums",
     "normal_errors",
     "pixel_sums",

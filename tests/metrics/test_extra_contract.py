@@ -12,6 +12,7 @@ from torch import Tensor
 from mde.errors import ConfigError, DataFormatError
 from mde.geometry import intrinsics_from_fov, unknown_intrinsics
 from mde.metrics.boundary import BoundaryF1, EdgeErrors
+from mde.metrics.flicker import Flicker
 from mde.metrics.groups import GroupedErrors
 from mde.metrics.images import ImageMetric
 from mde.metrics.normals import NormalErrors, PlaneErrors
@@ -24,6 +25,7 @@ IMAGES: tuple[Callable[[], ImageMetric], ...] = (
     BoundaryF1,
     lambda: BoundaryF1(convention="authors"),
     EdgeErrors,
+    Flicker,
     NormalErrors,
     PlaneErrors,
     lambda: PointErrors(points=300),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Bar",
     "Panel",
+    "bar_picture",
     "depth_panel",
     "depth_picture",
     "labels",
@@ -92,13 +93,21 @@ def std_panel(result: DepthResult) -> Panel:
     return Panel(_coloured(levels, scale), Bar(scale, "standard deviation (m)", " m", True, _marks_in(levels)))
 
 
-def side_picture(result: DepthResult, scale: ColourScale | None = None) -> Picture:
+def side_picture(result: DepthResult, scale: ColourScale | None = None, all_marks: bool = False) -> Picture:
     """The photograph (where it is known), the map and a colour bar in the unit of the map, uint8 (h,w,3) RGB.
 
     Small pictures are enlarged by whole factors, so that the words at the bar can be read.
+
+    Args:
+        result: the map.
+        scale: of the colours; see `depth_picture`.
+        all_marks: the legend has all marks, not those of this map alone: so the frames of a video have one bar.
     """
     panel = depth_panel(result, scale)
-    return _beside([panel.picture] if result.image is None else [result.image, panel.picture], panel.bar)
+    bar = panel.bar
+    if all_marks:  # on a scale that is clipped nothing but infinity lies beyond
+        bar = bar._replace(marks=("none", "farther") if bar.scale.clip else tuple(MARKS))
+    return _beside([panel.picture] if result.image is None else [result.image, panel.picture], bar)
 
 
 def std_picture(result: DepthResult) -> Picture:
@@ -174,11 +183,11 @@ def _beside(pictures: list[Picture], bar: Bar) -> Picture:
     height = pictures[0].shape[0]
     gap = np.full((height, _GAP, 3), 255, np.uint8)
     parts = [part for picture in pictures for part in (picture, gap)]
-    return np.concatenate([*parts, _bar_picture(bar, height)], axis=1)
+    return np.concatenate([*parts, bar_picture(bar, height)], axis=1)
 
 
 @lru_cache(maxsize=32)
-def _bar_picture(bar: Bar, height: int) -> Picture:
+def bar_picture(bar: Bar, height: int) -> Picture:
     """Title, bar with its ticks and legend, uint8 (height,w,3); drawn once for a folder with one scale."""
     from PIL import Image, ImageDraw
 
