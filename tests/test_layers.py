@@ -11,13 +11,13 @@ ROOT = Path(mde.__file__).parent
 LAYERS = [
     {"errors"},
     {"types", "rebuild"},
-    {"masking", "geometry"},
+    {"masking", "geometry", "resizing"},
     {"codecs", "alignment", "crf"},
     {"protocol"},
     {"losses", "metrics"},
     {"data", "models"},
     {"inference", "report", "doctor"},
-    {"callbacks"},
+    {"callbacks", "demo"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -63,6 +63,7 @@ def test_one_papers_file_never_imports_another():
         "heads",
         "inputs",
         "layers",
+        "modes",
         "schedules",
         "supervised",
     }

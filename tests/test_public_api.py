@@ -38,6 +38,9 @@ PUBLIC = {
         PointErrors RangeErrors SSIMMetric UncertaintyScores boundary_f1 depth_errors edge_distances edge_errors flicker
         normal_errors plane_errors point_errors uncertainty_scores
     """,
+    "mde.demo": """
+        Served serve
+    """,
     "mde.data": """
         DepthDataModule DepthDataset KITTIDataModule KITTIDataset KITTISelectionDataModule MixedDataModule MixedDataset
         NYUDepthV2DataModule NYUDepthV2Dataset ProceduralDataModule ProceduralDataset RGBDFolderDataModule
@@ -87,9 +90,10 @@ PUBLIC = {
         TorchvisionEncoder TransposedDecoder TransposedUpsample UNet UNetDecoder VitEncoder WarmupCosine
     """,
     "mde.report": """
-        Comparison ImageScores Interval PairedFolder PredictionFolder Results ScoredRun Summary TruthFolder TruthSet
-        activation_figure add_intervals compare curve_figure depth_figure evaluate_folder intervals metrics_table paired
-        read_curves read_results read_run read_runs sensitivity write_results
+        Case Comparison ImageScores Interval PairedFolder PredictionFolder Results ScoredRun Summary TruthFolder
+        TruthSet
+        activation_figure add_intervals compare curve_figure depth_figure evaluate_folder intervals metrics_table
+        network_figure network_stages paired read_curves read_results read_run read_runs sensitivity write_results
     """,
     "mde.callbacks": """
         Alignments AtomicCheckpointIO AveragedWeights BestCheckpoint ChannelsLast Compile DecoderActivations EpochSeed

@@ -46,6 +46,7 @@ COMMANDS = {
     ),
     "sweep": ("mde.cli.sweep", "train combinations of settings with several seeds, and compare them in a table"),
     "export": ("mde.cli.export", "write a trained network as one ONNX or torch.export file, compared with PyTorch"),
+    "demo": ("mde.cli.demo", "a page in the browser: drop a picture, read its depth, compare two networks"),
     "shards": ("mde.cli.shards", "pack a data set into chunk files, for sets larger than one machine"),
 }
 

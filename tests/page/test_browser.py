@@ -6,9 +6,8 @@ import base64
 import io
 import json
 import re
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,32 +20,18 @@ from mde.report.page import gather, write_report
 from mde.report.page.maps import palette
 from mde.report.samples import read_sample
 from tests.page.runs import write_run
+from tools.browser import BROWSER, DRIVER, MISSING, open_browser, until
 
 selenium = pytest.importorskip("selenium", reason="needs selenium: pip install selenium")
-from selenium.webdriver import Chrome, ChromeOptions, Keys  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver import Chrome, Keys  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    BROWSER is None or DRIVER is None,
-    reason="needs a browser and its driver: apt-get install chromium chromium-driver",
-)
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--window-size=1200,900",
-)  # fmt: skip
+pytestmark = pytest.mark.skipif(BROWSER is None or DRIVER is None, reason=MISSING)
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    options = ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = Chrome(options=options, service=Service(str(DRIVER)))
+    driver = open_browser(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
 
@@ -65,15 +50,6 @@ def opened(browser: Chrome, runs: tuple[Path, Path], tmp_path_factory: pytest.Te
     browser.get(path.as_uri())
     until(lambda: browser.execute_script("return document.body.dataset.ready"))
     return browser
-
-
-def until(done: Callable[[], Any], seconds: float = 10) -> Any:
-    """Wait for the script of the page."""
-    end = time.monotonic() + seconds
-    while not (found := done()):
-        assert time.monotonic() < end, "the page did not get there"
-        time.sleep(0.02)
-    return found
 
 
 def card(browser: Chrome, number: int = 0) -> Any:
