@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: quickstart test test-fast lint bench bench-smoke docs clean
+.PHONY: quickstart test test-fast lint bench bench-smoke docs notebooks clean
 
 quickstart: $(STAMP)
 	$(BIN)/mde fit --config quickstart
@@ -26,6 +26,10 @@ bench: $(STAMP)
 bench-smoke: $(STAMP)
 	$(BIN)/python -m benchmarks --quick
 
+# runs them; `make docs` shows what they left, or the cells alone
+notebooks: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.notebooks --out docs/notebooks
+
 docs: $(STAMP)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
@@ -43,4 +47,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build dist docs/_build docs/reference .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist docs/_build docs/reference docs/notebooks .mypy_cache .ruff_cache .pytest_cache

@@ -9,6 +9,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from mde import __version__  # noqa: E402
+from tools.notebooks import place  # noqa: E402
 from tools.reference import write_reference  # noqa: E402
 
 project = "mde"
@@ -32,4 +33,5 @@ myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # `make notebooks` runs them; the pages show what it left
 
+place(HERE / "notebooks")
 write_reference(HERE / "reference")

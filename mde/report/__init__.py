@@ -5,7 +5,8 @@ from mde.report.comparison import Comparison, compare
 from mde.report.curves import curve_figure, read_curves
 from mde.report.evaluation import evaluate_folder
 from mde.report.figures import depth_figure
-from mde.report.pairs import PairedFolder, TruthFolder, TruthSet
+from mde.report.networks import network_figure, network_stages
+from mde.report.pairs import Case, PairedFolder, TruthFolder, TruthSet
 from mde.report.predictions import PredictionFolder
 from mde.report.results import Results, add_intervals, read_results, write_results
 from mde.report.runs import ScoredRun, read_run, read_runs
@@ -16,6 +17,7 @@ from mde.report.summary import Summary
 from mde.report.tables import metrics_table
 
 __all__ = [
+    "Case",
     "Comparison",
     "ImageScores",
     "Interval",
@@ -34,6 +36,8 @@ __all__ = [
     "evaluate_folder",
     "intervals",
     "metrics_table",
+    "network_figure",
+    "network_stages",
     "paired",
     "read_curves",
     "read_results",
