@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from benchmarks.harness import Row, alternate, parser, report
-from mde.cli.environment import Machine, choose, usable_cores
+from mde.cli.environment import choose, this_machine, usable_cores
 from mde.data import ProceduralDataset
 from mde.data.transforms import EvalTransform
 from mde.inference import Predictor, sources
@@ -65,7 +65,7 @@ def folder_rows(photos: Path, out: Path) -> list[Row]:
     """Time of a whole run over the network's own in the same run."""
     torch.manual_seed(0)
     predictor = Predictor(UNet(widths=(8, 16, 32, 64, 128)))
-    shared = choose(Machine(usable_cores()), in_memory=False)
+    shared = choose(this_machine(), in_memory=False)
     before = torch.get_num_threads()
     torch.set_num_threads(shared.threads)
     rows = []

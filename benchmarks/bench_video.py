@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks.harness import Row, parser, report
-from mde.cli.environment import Machine, choose, usable_cores
+from mde.cli.environment import choose, this_machine, usable_cores
 from mde.data.worlds import make_scene
 from mde.data.worlds.raycast import render
 from mde.inference import Predictor, sources
@@ -63,7 +63,7 @@ def rows(path: Path, out: Path) -> list[Row]:
     """Time of a whole run over the network's own in the same run."""
     torch.manual_seed(0)
     predictor = Predictor(UNet(widths=(8, 16, 32, 64, 128)))
-    shared = choose(Machine(usable_cores()), in_memory=False)
+    shared = choose(this_machine(), in_memory=False)
     before = torch.get_num_threads()
     torch.set_num_threads(shared.threads)
     made = []

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mde.cli.environment import Machine, choose, prepare_process, usable_cores
+from mde.cli.environment import choose, prepare_process, this_machine
 from mde.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _share_cores(predictor: Predictor) -> None:
     import torch
 
     accelerator = predictor.network.device.startswith(("cuda", "mps"))
-    torch.set_num_threads(choose(Machine(usable_cores(), accelerator=accelerator), in_memory=True).threads)
+    torch.set_num_threads(choose(this_machine(accelerator=accelerator), in_memory=True).threads)
 
 
 def _say(url: str, options: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Machine", "Workload", "choose", "keep_freed_memory", "prepare_process", "usable_cores"]
+__all__ = ["Machine", "Workload", "choose", "keep_freed_memory", "prepare_process", "this_machine", "usable_cores"]
 
 # libgomp (Linux builds of torch) counts turns of a loop, some microseconds; Intel's OpenMP milliseconds
 _BRIEF_WAIT = {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "1"}
@@ -66,11 +66,21 @@ def usable_cores() -> int:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run has: cores for this node, processes that share them, and whether the network is on an accelerator."""
+    """What a run has: cores for this node, processes that share them, and whether the network is on an accelerator.
+
+    `most_threads` is what the user allows each process; None leaves it to `choose`.
+    """
 
     cores: int
     processes: int = 1
     accelerator: bool = False
+    most_threads: int | None = None
+
+
+def this_machine(processes: int = 1, accelerator: bool = False) -> Machine:
+    """The machine that this runs on; a number in ``OMP_NUM_THREADS`` is the user's and holds."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # a list is one number for each level of nesting
+    return Machine(usable_cores(), processes, accelerator, int(first) if first.isdecimal() and int(first) > 0 else None)
 
 
 @dataclass(frozen=True)
@@ -106,4 +116,5 @@ def choose(machine: Machine, *, in_memory: bool, workers: int = -1) -> Workload:
         # a CPU step takes so long that one worker keeps up; an accelerator eats what eight decode
         wanted = min(8, share - 1) if machine.accelerator else 1
         workers = 0 if in_memory or share == 1 else wanted
-    return Workload(threads=max(1, share - workers), workers=workers)
+    threads = max(1, share - workers)
+    return Workload(threads=min(threads, machine.most_threads or threads), workers=workers)

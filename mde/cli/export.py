@@ -70,10 +70,11 @@ def _target(options: argparse.Namespace) -> Path:
 
 def _method(checkpoint: str) -> DepthModule:
     """One of our checkpoints, or a depth network of the Hugging Face hub by name or folder."""
-    if checkpoint.endswith(".ckpt") or Path(checkpoint).is_file():
-        from mde.models.checkpoint import load
+    from mde.models.checkpoint import find_checkpoint, load
 
-        return load(checkpoint)
+    path = find_checkpoint(checkpoint)
+    if path.suffix == ".ckpt" or path.is_file():
+        return load(path)
     from mde.models import PretrainedDepth
 
     return PretrainedDepth(checkpoint).eval()
@@ -81,7 +82,10 @@ def _method(checkpoint: str) -> DepthModule:
 
 def _name(checkpoint: str) -> str | None:
     """A network of the hub is called as it is there, one of ours by its class."""
-    return None if Path(checkpoint).is_file() else Path(checkpoint).name
+    from mde.models.checkpoint import find_checkpoint
+
+    path = find_checkpoint(checkpoint)
+    return None if path.is_file() else path.name
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -138,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    made.add_argument("checkpoint", help="a .ckpt of this library, or a depth network of the hub by name or folder")
+    made.add_argument("checkpoint", help="a .ckpt of this library, the folder of a run, or a depth network of the hub")
     made.add_argument("-o", "--out", required=True, metavar="FILE", help="where it goes: .onnx or .pt2")
     made.add_argument("--format", choices=tuple(_SUFFIXES), help="default: as the file's name says")
     size = made.add_mutually_exclusive_group()

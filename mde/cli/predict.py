@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mde.cli.environment import Machine, choose, prepare_process, usable_cores
+from mde.cli.environment import choose, prepare_process, this_machine
 from mde.cli.predict_clips import camera_number, counted, formats_for, open_camera, predict_clips, watch_camera
 from mde.cli.predict_options import make_parser
 from mde.errors import ConfigError
@@ -203,7 +203,7 @@ def _share_cores(predictor: Predictor) -> int:
     import torch
 
     accelerator = predictor.network.device.startswith(("cuda", "mps"))
-    shared = choose(Machine(usable_cores(), accelerator=accelerator), in_memory=False)
+    shared = choose(this_machine(accelerator=accelerator), in_memory=False)
     torch.set_num_threads(shared.threads)
     return max(1, shared.workers)
 

@@ -35,14 +35,14 @@ from mde.callbacks import (
     Throughput,
 )
 from mde.callbacks.loggers import closing, make_loggers, place_loggers
-from mde.cli.environment import Machine, choose, usable_cores
+from mde.cli.environment import choose, this_machine
 from mde.cli.experiments import resolve
 from mde.cli.problems import exit_code, one_line, parser_problem
 from mde.cli.runs import discard_empty_run_folder, last_checkpoint, new_run_folder
 from mde.data import DepthDataModule, MixedDataModule
 from mde.errors import ConfigError
 from mde.models import DepthModule
-from mde.models.checkpoint import read_payload
+from mde.models.checkpoint import find_checkpoint, read_payload
 from mde.rebuild import without_weights
 
 __all__ = ["DepthCLI", "check_trainer_command", "run_trainer_command"]
@@ -128,6 +128,12 @@ class DepthCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)  # without LightningCLI's warning about sys.argv
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "test":
+            parser.set_defaults(verbose=False)  # the table of `RunRecorder` has the same numbers, and what they are
+        return parser
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
             "--run.name", type=str, default=self.run_name, help="folder of the experiment below run.root"
@@ -205,7 +211,7 @@ class DepthCLI(LightningCLI):
         return dict(plain)
 
     def _share_cores(self, trainer: Trainer) -> None:
-        machine = Machine(usable_cores(), max(1, trainer.num_devices), trainer.strategy.root_device.type != "cpu")
+        machine = this_machine(max(1, trainer.num_devices), trainer.strategy.root_device.type != "cpu")
         data = self.datamodule
         workload = choose(machine, in_memory=data.in_memory, workers=data.num_workers)
         data.num_workers = workload.workers
@@ -272,13 +278,15 @@ class _Check(DepthCLI):
 
 @contextmanager
 def _prepared(words: list[str]) -> Iterator[list[str]]:
-    """Resolve experiment names and ``--ckpt_path last``; settings a checkpoint carries become the lowest defaults."""
+    """Resolve names of experiments and checkpoints; settings that a checkpoint carries become the lowest defaults."""
     command, rest = words[0], words[1:]
     checkpoint = _option(rest, "--ckpt_path")
-    if checkpoint == "last":
-        path = last_checkpoint(_option(rest, "--run.root") or "runs", _option(rest, "--run.name") or _run_name(words))
-        checkpoint = str(path)
-        rest = _rewritten(rest, ["--ckpt_path"], lambda _: str(path))
+    if checkpoint is not None:
+        if checkpoint == "last":
+            root, name = _option(rest, "--run.root") or "runs", _option(rest, "--run.name") or _run_name(words)
+            checkpoint = str(last_checkpoint(root, name))
+        file = str(find_checkpoint(checkpoint, "last.ckpt" if command == "fit" else "best.ckpt"))
+        checkpoint, rest = file, _rewritten(rest, ["--ckpt_path"], lambda _: file)
     rest = _rewritten(rest, ["--config", "-c"], lambda value: str(resolve(value)))
     asks_help = any(word in ("-h", "--help") for word in rest)
     if checkpoint is None or asks_help:

@@ -12,15 +12,17 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mde.errors import CheckpointError, ConfigError
 from mde.inference.tiling import TiledDepth
 from mde.models.as_predicted import AsPredicted
 from mde.models.base import DepthModule
-from mde.models.checkpoint import load
+from mde.models.checkpoint import find_checkpoint, load
+from mde.models.inputs import in_unit_range
+from mde.models.modes import evaluating
 from mde.models.pretrained import MarigoldDepth, PretrainedDepth
 from mde.models.pretrained.known import known
+from mde.resizing import resized
 from mde.types import Ambiguity, Prediction
 
 __all__ = ["Exported", "HasUncertainty", "Network", "Settings", "open_network"]
@@ -177,22 +179,11 @@ def _with_flip_std(
 def _said_std(method: DepthModule, sure: HasUncertainty, pictures: Tensor, size: tuple[int, int] | None) -> Tensor:
     """What the method itself says, found at the size where it works and brought back to that of the pictures."""
     whole = tuple(pictures.shape[-2:])
-    image = pictures.to(method.device)
-    image = image.float() / 255 if image.dtype == torch.uint8 else image.float()
+    image = in_unit_range(pictures.to(method.device))
     inner = size or method.image_size or whole
-    was_training = method.training
-    method.eval()
-    try:
-        std = sure.uncertainty(_resized(image, inner))[0]
-    finally:
-        method.train(was_training)
-    return _resized(std, whole)
-
-
-def _resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    if tuple(maps.shape[-2:]) == size:
-        return maps
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False, antialias=True)
+    with evaluating(method):
+        std = sure.uncertainty(resized(image, inner))[0]
+    return resized(std, whole)
 
 
 def _require_metric_std(ambiguity: Ambiguity, settings: Settings) -> None:
@@ -202,10 +193,7 @@ def _require_metric_std(ambiguity: Ambiguity, settings: Settings) -> None:
 
 
 def _opened(checkpoint: str | Path, device: torch.device, asked: str) -> DepthModule | Exported:
-    path = Path(checkpoint)
-    best = path / "checkpoints" / "best.ckpt"
-    if best.is_file():
-        return load(best, device)
+    path = find_checkpoint(checkpoint)
     if path.suffix in (".onnx", ".pt2"):
         from mde.inference.export import OnnxModel, TorchModel
 

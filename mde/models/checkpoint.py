@@ -20,7 +20,7 @@ from mde.rebuild import build, without_weights
 if TYPE_CHECKING:
     from mde.models.base import DepthModule
 
-__all__ = ["KEY", "load", "read_payload", "write_payload"]
+__all__ = ["KEY", "find_checkpoint", "load", "read_payload", "write_payload"]
 
 KEY = "mde"
 FORMAT = 1
@@ -31,6 +31,20 @@ def write_payload(checkpoint: dict[str, Any], model_spec: dict[str, Any], protoc
     payload = {"format": FORMAT, "version": __version__, "model": model_spec}
     payload["protocol"] = None if protocol is None else protocol.to_dict()
     checkpoint[KEY] = {**checkpoint.get(KEY, {}), **payload}
+
+
+def find_checkpoint(path: str | Path, first: str = "best.ckpt") -> Path:
+    """The file that is meant: of a run's folder its checkpoint, of an experiment's folder that of its newest run.
+
+    Args:
+        path: a file, the folder of a run (``runs/quickstart/<date-time>``) or of an experiment (``runs/quickstart``);
+            anything else comes back as it is.
+        first: "best.ckpt" or "last.ckpt"; the other one where it is missing.
+    """
+    path = Path(path)
+    runs = [path, *sorted(path.glob("*/"), reverse=True)] if path.is_dir() else []
+    files = [run / "checkpoints" / name for run in runs for name in (first, "best.ckpt", "last.ckpt")]
+    return next((file for file in files if file.is_file()), path)
 
 
 def read_payload(path: str | Path) -> dict[str, Any]:
@@ -46,7 +60,8 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> DepthModule:
     """Make the module that a checkpoint holds, ready to predict.
 
     Args:
-        path: a ``.ckpt`` file of this library; nothing beside it is read, no network is used.
+        path: a ``.ckpt`` file of this library, or the folder of a run or an experiment (`find_checkpoint`); nothing
+            beside it is read, no network is used.
         device: where to put the weights.
 
     Raises:
@@ -74,7 +89,8 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> DepthModule:
 
 
 def _read(path: str | Path) -> dict[str, Any]:
-    if not Path(path).is_file():
+    path = find_checkpoint(path)
+    if not path.is_file():
         raise CheckpointError(
             "no such checkpoint", where=path, next_action="look under runs/<name>/<date-time>/checkpoints"
         )

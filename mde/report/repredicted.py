@@ -9,6 +9,7 @@ import torch
 
 from mde.errors import CheckpointError
 from mde.models import DepthModule
+from mde.models.checkpoint import find_checkpoint
 from mde.protocol import EvalProtocol
 from mde.report.pairs import Case, TruthSet
 from mde.report.results import FILE, read_results
@@ -45,22 +46,15 @@ def checkpoint_of(run: str | Path) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    path = Path(run)
+    path = find_checkpoint(run)
     if path.is_file() and path.suffix == ".ckpt":
         return path
-    runs = [path, *sorted((each for each in path.glob("*") if each.is_dir()), reverse=True)]
-    for place in (place for each in runs for place in _places(each)):
-        if place.is_file():
-            return place
+    tested = [file for file in (path / FILE, *sorted(path.glob(f"*/{FILE}"), reverse=True)) if file.is_file()]
+    for named in (read_results(file).checkpoint for file in tested):
+        if named and Path(named).is_file():
+            return Path(named)
     raise CheckpointError(
         "no checkpoint",
         where=run,
         next_action="give a .ckpt file, or the folder of a run that has checkpoints/best.ckpt",
     )
-
-
-def _places(run: Path) -> list[Path]:
-    """Where the checkpoint of a run may lie, the best first."""
-    places = [run / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
-    named = read_results(run / FILE).checkpoint if (run / FILE).is_file() else None
-    return [*places, *([Path(named)] if named else [])]

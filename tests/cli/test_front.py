@@ -10,7 +10,7 @@ import pytest
 
 from mde import __version__
 from mde.cli import main
-from mde.cli.environment import Machine, choose, prepare_process, usable_cores
+from mde.cli.environment import Machine, choose, prepare_process, this_machine, usable_cores
 from mde.cli.experiments import names, resolve
 from mde.cli.problems import exit_code, one_line
 from mde.cli.runs import last_checkpoint, new_run_folder
@@ -59,6 +59,15 @@ def test_cores_are_shared_between_threads_and_workers():
     assert choose(Machine(cores=8), in_memory=False, workers=5).threads == 3  # a core for each worker
     assert "worker" in choose(Machine(cores=8, accelerator=True), in_memory=False).describe()
     assert usable_cores() >= 1
+
+
+@pytest.mark.parametrize(("said", "most"), [("1", 1), ("3,2", 3), ("", None), ("many", None), ("0", None)])
+def test_the_users_number_of_threads_holds(monkeypatch, said, most):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    machine = this_machine(processes=2)
+    assert (machine.processes, machine.most_threads) == (2, most)
+    assert choose(Machine(cores=8, most_threads=most), in_memory=True).threads == (most or 8)
+    assert choose(Machine(cores=1, most_threads=most), in_memory=True).threads == 1
 
 
 def test_the_users_wait_policy_stays(monkeypatch):
