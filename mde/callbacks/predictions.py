@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
-from torch.nn import functional as F
 
+from mde.protocol import resize
 from mde.types import Batch, Prediction
 
 __all__ = ["PredictionWriter"]
@@ -39,7 +39,7 @@ class PredictionWriter(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        maps = F.interpolate(prediction.values, size=batch["depth"].shape[-2:], mode="bilinear", align_corners=False)
+        maps = resize(prediction.values, batch["depth"].shape[-2:])
         about: dict[str, Any] = {"ambiguity": prediction.ambiguity.value, "unit": prediction.unit}
         for name, values in zip(batch["id"], maps, strict=True):
             np.savez_compressed(

@@ -113,7 +113,7 @@ class RunRecorder(Callback):
         if not isinstance(pl_module, DepthModule):
             return
         counted = pl_module.counted(batch_idx, trainer.test_dataloaders)
-        self._variants.update(pl_module, batch, counted)
+        self._variants.update(pl_module, outputs, batch, counted)
         self._record(SCORES_FILE, pl_module.test_metrics, batch, counted, extra_per_image(trainer))
         if self._baseline is not None and self.median_depth is not None:
             depth = batch["depth"]

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
-from torch.nn import functional as F
 
 from mde.errors import ConfigError
 from mde.geometry import intrinsics_at
 from mde.models import Encoder
-from mde.models.base import resize_truth
+from mde.resizing import resize_truth, resized
 from mde.types import Batch
 
 __all__ = ["ResolutionCurriculum", "resize_batch"]
@@ -33,9 +31,9 @@ def resize_batch(batch: Batch, size: tuple[int, int]) -> None:
     """
     batch["depth"], batch["valid"] = resize_truth(batch["depth"], batch["valid"], size)
     batch["intrinsics"] = intrinsics_at(batch, size)  # asks for the size of the picture as it was
-    batch["image"] = _smaller(batch["image"], size)
+    batch["image"] = resized(batch["image"], size)
     if "right" in batch:
-        batch["right"] = _smaller(batch["right"], size)
+        batch["right"] = resized(batch["right"], size)
 
 
 class ResolutionCurriculum(Callback):
@@ -97,10 +95,6 @@ class ResolutionCurriculum(Callback):
 
     def _rounded(self, side: int) -> int:
         return min(side, max(1, round(side * self._share / self._step)) * self._step)
-
-
-def _smaller(images: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def _patch_of(module: LightningModule) -> int:

@@ -3,7 +3,7 @@ does not have. All of it uses what the test has predicted already (``outputs["pr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from math import isnan
@@ -20,7 +20,7 @@ from mde.alignment import FITTING, require_mode
 from mde.data import DepthDataModule
 from mde.errors import ConfigError
 from mde.geometry import truth_intrinsics
-from mde.metrics import DepthMetrics
+from mde.metrics import DepthMetrics, SSIMMetric
 from mde.metrics.boundary import BoundaryF1, EdgeErrors
 from mde.metrics.groups import GroupedErrors
 from mde.metrics.images import ImageMetric
@@ -31,18 +31,9 @@ from mde.metrics.semantic import ClassErrors
 from mde.metrics.uncertainty import UncertaintyScores
 from mde.models import DepthModule
 from mde.models.tta import averaged
-from mde.protocol import EvalProtocol
 from mde.types import Ambiguity, Batch
 
-__all__ = ["Alignments", "ExtraMetrics", "FullScores", "OffersUncertainty", "OffersVariants", "VariantScores"]
-
-
-@runtime_checkable
-class OffersVariants(Protocol):
-    """A module with other predictions that should stand beside its own, such as one without post-processing."""
-
-    def variants(self, image: Tensor) -> dict[str, Tensor]:
-        """Network space by name, as of `DepthModule.raw`, of (B,3,H,W) RGB in [0,1]; empty where there are none."""
+__all__ = ["Alignments", "ExtraMetrics", "FullScores", "OffersUncertainty", "VariantScores"]
 
 
 @runtime_checkable
@@ -55,21 +46,24 @@ class OffersUncertainty(Protocol):
 
 
 class VariantScores:
-    """The protocol's errors of each variant; nothing is computed for a module that offers none."""
+    """The protocol's errors of other predictions of the network, such as those without post-processing."""
 
     def __init__(self) -> None:
         self._metrics: dict[str, DepthMetrics] = {}
 
-    def update(self, module: DepthModule, batch: Batch, counts: Tensor | None) -> None:
+    def update(self, module: DepthModule, outputs: Mapping[str, Tensor], batch: Batch, counts: Tensor | None) -> None:
         """Add a batch, exactly as the test adds the prediction itself.
 
         Args:
             module: the network under test.
+            outputs: of its test step: all but "pred" are variants.
             batch: of the test.
             counts: bool (B,), False leaves an image out.
         """
         protocol = module.scoring_protocol
-        for name, pred in _predictions(module, batch["image"], protocol).items():
+        for name, pred in outputs.items():
+            if name == "pred":
+                continue
             if name not in self._metrics:
                 made = DepthMetrics(protocol, constants=module.alignment_constants)
                 self._metrics[name] = made.to(module.device)
@@ -199,6 +193,8 @@ class ExtraMetrics(Callback):
         for name, metric in self._metrics.items():
             if isinstance(metric, ImageMetric) and metric.last is not None:
                 found.update(_named(name, dict(zip(metric.columns, metric.last.unbind(1), strict=True))))
+            elif isinstance(metric, SSIMMetric) and metric.last is not None:
+                found[name] = metric.last
         return found
 
     def _add(self, name: str, metric: ImageMetric | GroupedErrors, scene: _Scene, counts: Tensor | None) -> None:
@@ -302,19 +298,3 @@ def _class_names(trainer: Trainer) -> dict[int, str]:
     datamodule = trainer.datamodule  # type: ignore[attr-defined]
     facts = datamodule.facts() if isinstance(datamodule, DepthDataModule) else {}
     return {int(number): str(name) for number, name in facts.get("classes", {}).items()}
-
-
-def _predictions(module: DepthModule, image: Tensor, protocol: EvalProtocol) -> dict[str, Tensor]:
-    """Each variant as the network gives it, averaged as the prediction itself is, (B,1,h,w) by name."""
-    if not isinstance(module, OffersVariants):
-        return {}
-
-    def stacked(raw: dict[str, Tensor]) -> Tensor:
-        return torch.cat([module.codec.decode(each) for each in raw.values()], 1)
-
-    with module.trainer.precision_plugin.forward_context():
-        raw = module.variants(image)
-        if not raw:
-            return {}
-        pred = averaged(lambda each: stacked(module.variants(each)), image, protocol, module.ambiguity, stacked(raw))
-    return dict(zip(raw, torch.split(pred, 1, 1), strict=True))

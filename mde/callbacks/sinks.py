@@ -12,7 +12,7 @@ import numpy as np
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
-from mde.callbacks.clouds import Cloud, write_ply
+from mde.inference.outputs.clouds import Cloud, ply_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ class Sink(Protocol):
         """A matplotlib figure."""
 
     def cloud(self, name: str, cloud: Cloud, step: int) -> None:
-        """Coloured points; see `mde.callbacks.clouds`."""
+        """Coloured points."""
 
     def table(self, name: str, head: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
         """Cells under a head."""
@@ -67,7 +67,7 @@ class WandbSink:
         import wandb
 
         # it travels as text: millimetres are three digits, float32 as it is would be seventeen
-        points = np.concatenate((cloud.points.astype(np.float64).round(3), cloud.colours), axis=1)
+        points = np.concatenate((cloud.in_viewer.astype(np.float64).round(3), cloud.colours), axis=1)
         self._log({name: wandb.Object3D(points)}, step)
 
     def table(self, name: str, head: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
@@ -105,7 +105,7 @@ class TensorBoardSink:
         self.logger.experiment.add_image(name, _pixels(figure), step, dataformats="HWC")
 
     def cloud(self, name: str, cloud: Cloud, step: int) -> None:
-        self.logger.experiment.add_mesh(name, cloud.points[None], cloud.colours[None], global_step=step)
+        self.logger.experiment.add_mesh(name, cloud.in_viewer[None], cloud.colours[None], global_step=step)
 
     def table(self, name: str, head: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
         lines = [head, ["---"] * len(head), *rows]
@@ -141,7 +141,7 @@ class FolderSink:
         figure.savefig(self._file(name, ".png"), dpi=90)
 
     def cloud(self, name: str, cloud: Cloud, step: int) -> None:
-        write_ply(self._file(name, ".ply"), cloud)
+        self._file(name, ".ply").write_bytes(ply_bytes(cloud))
 
     def table(self, name: str, head: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
         with self._file(name, ".csv").open("w", newline="") as file:

@@ -46,6 +46,9 @@ def parser_problem(message: str, keys: Iterable[str]) -> ConfigError:
         message: what the parser says; many lines.
         keys: the options of this parser, such as "trainer.max_epochs", or "widths" for that of a class.
     """
+    missing = _missing(message)
+    if missing:
+        return missing
     inner = _said_inside(message)
     if inner:
         return ConfigError(inner)
@@ -77,11 +80,29 @@ def _own_error(error: BaseException | None) -> MdeError | None:
         if isinstance(error, MdeError):
             return error
         seen.add(id(error))
+        missing = _missing(str(error))
+        if missing:
+            return missing
         said = _said_inside(str(error))
         if said:
             return ConfigError(said)
         error = error.__cause__ or error.__context__
     return None
+
+
+def _missing(message: str) -> ConfigError | None:
+    """A setting without a default that a class was not given; None where the parser says something else."""
+    required = re.search(r"arguments are required: (\w+)", message)
+    if required is None:
+        return None
+    name, place = required.group(1), _place(message)
+    owners = re.findall(rf"class_path='([\w.]+)', init_args=Namespace\((?:(?!class_path=).)*?\b{name}=None", message)
+    if not owners or place is None:
+        return None
+    hint = f"give --{place}.{name} VALUE"
+    if re.search(r"class_path='([\w.]+)'", message).group(1) != owners[0]:  # type: ignore[union-attr]
+        hint = f"give it among the init_args of that class below {place}"
+    return ConfigError(f"{owners[0].rpartition('.')[2]} needs {name}, and got none", where=place, next_action=hint)
 
 
 def _said_inside(message: str) -> str | None:
@@ -96,13 +117,19 @@ def _place(message: str) -> str | None:
 
 
 def _base_before(message: str, position: int) -> tuple[str, list[str]]:
-    """The class that was expected, by the last one named before the mistake, and the names that would fit."""
-    named = [name for name in re.findall(r"<class '([\w.]+)'>", message[:position]) if "NoneType" not in name]
+    """The class that was expected, or the choice of classes, by the last one named before the mistake, and the names
+    that would fit."""
+    choices = re.findall(r"Subtypes: \[(.*)\]", message[:position])
+    named, choice = (
+        [name for name in re.findall(r"<class '([\w.]+)'>", text) if "NoneType" not in name]
+        for text in (message[:position], choices[-1] if choices else "")
+    )
     if not named:
         return "class", []
-    module, _, name = named[-1].rpartition(".")
-    base = getattr(import_module(module), name)
-    return name, sorted({cls.__name__ for cls in _subclasses(base) if not cls.__name__.startswith("_")})
+    expected = choice if named[-1] in choice else named[-1:]
+    bases = [getattr(import_module(module), name) for module, _, name in (path.rpartition(".") for path in expected)]
+    fitting = {cls.__name__ for base in bases for cls in _subclasses(base) if not cls.__name__.startswith("_")}
+    return " or ".join(base.__name__ for base in bases), sorted(fitting)
 
 
 def _subclasses(cls: type) -> set[type]:

@@ -93,7 +93,7 @@ class DepthDataModule(Rebuildable, LightningDataModule, ABC):
         protocol: str | EvalProtocol,
         depth_range: tuple[float, float],
         image_size: tuple[int, int],
-        augmentations: list[A.BasicTransform | Augmentation] | None = None,
+        augmentations: list[A.BasicTransform | A.BaseCompose | Augmentation] | None = None,
         batch_size: int = 8,
         eval_batch_size: int | None = None,
         num_workers: int = -1,

@@ -75,9 +75,9 @@ def collate(items: list[Batch]) -> Batch:
     Raises:
         DataFormatError: the items have different sizes.
     """
-    sizes = {tuple(item["depth"].shape[-2:]) for item in items}
-    if len(sizes) > 1:
-        raise unequal_sizes(sizes, [str(item["id"]) for item in items])
+    pictures, truths = ({tuple(item[key].shape[-2:]) for item in items} for key in ("image", "depth"))
+    if len(pictures) > 1 or len(truths) > 1:
+        raise unequal_sizes(pictures, truths, [str(item["id"]) for item in items])
 
     def stack(values: list[Tensor]) -> Tensor:
         # in a loader process this stacks straight into shared memory, where torch.stack would be copied there once more

@@ -6,7 +6,7 @@ tensor, whichever way the frame came (files, a store, another process).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -182,7 +182,8 @@ def fill(frames: Iterable[Pixels], arrays_for: Callable[[Pixels], Arrays]) -> tu
         if row == 0:
             arrays, first = arrays_for(frame), frame
         if (frame.planes[0].shape, frame.depth.shape) != (first.planes[0].shape, first.depth.shape):
-            raise unequal_sizes({first.depth.shape, frame.depth.shape}, (first.id, frame.id))
+            pictures, truths = zip(*((each.planes[0].shape, each.depth.shape) for each in (first, frame)), strict=True)
+            raise unequal_sizes(pictures, truths, (first.id, frame.id))
         if (frame.labels is None) != (arrays.labels is None):
             raise DataFormatError("of one batch, some frames have labels and some have none", where=frame.id)
         if (frame.right is None) != (arrays.right is None):
@@ -210,10 +211,22 @@ def to_floats(planes: Iterable[NDArray[np.uint8]], out: NDArray[np.float32]) -> 
         np.multiply(target, _LEVEL, out=target)
 
 
-def unequal_sizes(sizes: Collection[tuple[int, ...]], names: Sequence[str]) -> DataFormatError:
-    """The error of a batch whose ground truth cannot be stacked."""
-    what = f"frames of different sizes in one batch: {sorted(sizes)}"
-    return DataFormatError(what, where=", ".join(names[:4]), next_action="set data.eval_batch_size to 1")
+def unequal_sizes(
+    pictures: Iterable[tuple[int, ...]], truths: Iterable[tuple[int, ...]], names: Sequence[str]
+) -> DataFormatError:
+    """The error of a batch that cannot be stacked, from the (height, width) of its pictures and of their truths.
+
+    Pictures of evaluation all have `image_size`, and only the truth keeps its own; in training a crop is the size.
+    """
+    where, sizes = ", ".join(names[:4]), sorted(set(pictures))
+    what, hint = "depth maps of different sizes in one batch", "set data.eval_batch_size to 1"
+    if len(sizes) > 1:
+        what = "pictures of different sizes in one batch"
+        hint = "a batch has one size: give the augmentations of all parts of the data the same crop, or none a crop"
+    else:
+        sizes = sorted(set(truths))
+    listed = ", ".join(f"{high}x{wide}" for high, wide in sizes)
+    return DataFormatError(f"{what}: {listed}", where=where, next_action=hint)
 
 
 def _new_arrays(first: Pixels, count: int) -> Arrays:

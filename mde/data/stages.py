@@ -60,7 +60,9 @@ class Views(NamedTuple):
         return self._replace(images=self.images[::-1], depths=self.depths[::-1])
 
 
-def stages_of(augmentations: Sequence[A.BasicTransform | Augmentation]) -> list[A.Compose | Augmentation]:
+def stages_of(
+    augmentations: Sequence[A.BasicTransform | A.BaseCompose | Augmentation],
+) -> list[A.Compose | Augmentation]:
     """Own augmentations one by one, and between them pipelines of albumentations; private copies, all of them."""
     stages: list[A.Compose | Augmentation] = []
     for own, group in groupby(augmentations, lambda each: isinstance(each, Augmentation)):
@@ -80,7 +82,7 @@ def run_stages(stages: Sequence[A.Compose | Augmentation], views: Views, rng_see
     return views
 
 
-def require_rectified(augmentations: Iterable[A.BasicTransform | Augmentation]) -> None:
+def require_rectified(augmentations: Iterable[A.BasicTransform | A.BaseCompose | Augmentation]) -> None:
     """Raise a `ConfigError` for an augmentation after which the rows of a stereo pair would no longer agree.
 
     Those of albumentations that `TrainTransform` takes are all harmless: none turns a picture.

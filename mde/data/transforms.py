@@ -103,7 +103,9 @@ class TrainTransform(PixelTransform):
         ConfigError: the size is not two positive integers, or an augmentation would break the contract of a batch.
     """
 
-    def __init__(self, image_size: Size, augmentations: Sequence[A.BasicTransform | Augmentation] | None = ()) -> None:
+    def __init__(
+        self, image_size: Size, augmentations: Sequence[A.BasicTransform | A.BaseCompose | Augmentation] | None = ()
+    ) -> None:
         self.image_size = _checked_size(image_size)
         self._default = augmentations is None
         self._stages = stages_of(augmentations or ())
@@ -131,7 +133,7 @@ class TrainTransform(PixelTransform):
 
 
 def make_transform(
-    split: str, image_size: Size, augmentations: Sequence[A.BasicTransform | Augmentation] | None = None
+    split: str, image_size: Size, augmentations: Sequence[A.BasicTransform | A.BaseCompose | Augmentation] | None = None
 ) -> SampleTransform:
     """The transform of a split: of "train" with augmentation (None: the default ones), of all others without."""
     if split != "train":

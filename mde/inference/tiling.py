@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mde.alignment import apply_fit, fit
 from mde.codecs import DepthCodec
@@ -23,6 +22,8 @@ from mde.losses import DepthLoss
 from mde.models.as_predicted import AsPredicted, loss_for
 from mde.models.base import DepthModule
 from mde.models.checkpoint import load
+from mde.models.inputs import in_unit_range
+from mde.resizing import resized
 from mde.types import Ambiguity, Batch, StepOutput
 
 __all__ = ["TiledDepth", "tile_starts"]
@@ -57,6 +58,8 @@ class TiledDepth(DepthModule):
         ConfigError: both or none of `model` and `checkpoint`, or numbers out of range.
         CheckpointError: the checkpoint cannot be read.
     """
+
+    takes_bytes = True  # which `predict_batch` of the method makes floats of where it must
 
     def __init__(
         self,
@@ -97,7 +100,7 @@ class TiledDepth(DepthModule):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B,3,H,W) RGB in [0,1] to (B,1,H,W), in the unit of `ambiguity`."""
+        """(B,3,H,W) RGB in [0,1] or uint8 to (B,1,H,W), in the unit of `ambiguity`."""
         whole = self._plain(image)
         if self.tiles == (1, 1):
             return whole
@@ -109,9 +112,9 @@ class TiledDepth(DepthModule):
 
     def _plain(self, image: Tensor) -> Tensor:
         """The method's prediction of a picture or tile, at its size."""
-        size = image.shape[-2:]
-        inner = self.model.image_size or size
-        return _resize(self.model.predict_batch(_resize(image, inner)), size)
+        inner = self.model.image_size
+        inputs = image if inner is None else resized(in_unit_range(image), inner)
+        return resized(self.model.predict_batch(inputs), image.shape[-2:])
 
     def _windows(self, whole: Tensor) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
         """Index and weight (h,w) of each tile."""
@@ -181,11 +184,3 @@ def _method(model: DepthModule | None, checkpoint: str | None) -> DepthModule:
             next_action="give --model.checkpoint FILE, or --model.model CLASS with its settings as --model.model.NAME",
         )
     return load(str(checkpoint)) if model is None else model
-
-
-def _resize(maps: Tensor, size: Any) -> Tensor:
-    size = tuple(size)
-    if tuple(maps.shape[-2:]) == size:
-        return maps
-    shrinks = size[0] < maps.shape[-2] or size[1] < maps.shape[-1]
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False, antialias=shrinks)

@@ -11,12 +11,13 @@ from torch import Tensor
 from mde.errors import ConfigError
 from mde.losses.base import DepthLoss, check_shapes
 from mde.losses.gradient import edge_sum
-from mde.masking import at_least_float32, fill, masked_mean, masked_mean_per_image, masked_sum
+from mde.masking import at_least_float32, fill, masked_mean_per_image, masked_sum
 
 __all__ = ["ScaleShiftInvariantLoss", "scale_shift_invariant_loss"]
 
 _EDGE_STEPS = (1, 2, 4, 8)  # the four scales of MiDaS
 _FORMS = ("mae", "trimmed", "mse")
+_AVERAGES = ("images", "pixels")
 _TRIM = 0.2  # MiDaS, equation 7: of the pixels of an image
 
 
@@ -27,6 +28,7 @@ def scale_shift_invariant_loss(
     gradient_weight: float = 0.5,
     steps: Sequence[int] = _EDGE_STEPS,
     form: str = "mae",
+    average: str = "images",
 ) -> Tensor:
     """``mean rho(e) + gradient_weight * sum over steps of mean (|dx e| + |dy e|)``, up to scale and shift of `pred`.
 
@@ -46,6 +48,10 @@ def scale_shift_invariant_loss(
     a mirrored picture has the same loss. The divisor of the edges is the number of valid pixels, as in
     `mde.losses.gradient_loss`.
 
+    The equations divide by the valid pixels of each image, and the training averages images: an image with a lidar's
+    points weighs as much as a dense one, which is what a mixture of data sets needs. That is ``average="images"``;
+    ``average="pixels"`` divides by the valid pixels of the batch, so that dense images outweigh sparse ones.
+
     Args:
         pred: (B,1,H,W), disparity or depth up to scale and shift.
         target: (B,1,H,W), the truth in the same space: 1/m for disparity, m for depth.
@@ -53,21 +59,22 @@ def scale_shift_invariant_loss(
         gradient_weight: of the edges.
         steps: distances in pixels of the differences; those that reach over the map do not count.
         form: "mae", "trimmed" or "mse".
+        average: over "images", each with a valid pixel the same weight, or over the "pixels" of the batch.
 
     Raises:
-        ConfigError: the three differ in shape, `valid` is not boolean, or the form is unknown.
+        ConfigError: the three differ in shape, `valid` is not boolean, or the form or the average is unknown.
 
     >>> target = torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]])
     >>> scale_shift_invariant_loss(5 * target + 7, target, target > 0)
     tensor(0.)
     """
-    _check_form(form)
+    _known(form, _FORMS, "form")
+    _known(average, _AVERAGES, "average")
     check_shapes(pred, target, valid)
     error = _fitted_error(pred, target, valid) if form == "mse" else _normalised_error(pred, target, valid)
-    loss = _values(error, valid, form)
-    if gradient_weight == 0:
-        return loss
-    return loss + gradient_weight * edge_sum(error, valid, steps) / valid.sum().clamp(min=1)
+    weights = _weights(error, valid, average)
+    loss = _values(error, valid, weights, form)
+    return loss if gradient_weight == 0 else loss + gradient_weight * edge_sum(error * weights, valid, steps)
 
 
 class ScaleShiftInvariantLoss(DepthLoss):
@@ -79,12 +86,19 @@ class ScaleShiftInvariantLoss(DepthLoss):
         gradient_weight: of the edges; 0 leaves them out.
         steps: distances in pixels of the differences.
         form: "mae", "trimmed" or "mse".
+        average: "images" or "pixels".
 
     Raises:
-        ConfigError: the weight is negative or not finite, a step is below 1, or the form is unknown.
+        ConfigError: the weight is negative or not finite, a step is below 1, or the form or the average is unknown.
     """
 
-    def __init__(self, gradient_weight: float = 0.5, steps: Sequence[int] = _EDGE_STEPS, form: str = "mae") -> None:
+    def __init__(
+        self,
+        gradient_weight: float = 0.5,
+        steps: Sequence[int] = _EDGE_STEPS,
+        form: str = "mae",
+        average: str = "images",
+    ) -> None:
         super().__init__()
         if not 0 <= gradient_weight < math.inf or any(step < 1 for step in steps):
             raise ConfigError(
@@ -94,20 +108,30 @@ class ScaleShiftInvariantLoss(DepthLoss):
             )
         self.gradient_weight = float(gradient_weight)
         self.steps = tuple(int(step) for step in steps)
-        self.form = _check_form(form)
+        self.form, self.average = _known(form, _FORMS, "form"), _known(average, _AVERAGES, "average")
 
     def forward(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        return scale_shift_invariant_loss(pred, target, valid, self.gradient_weight, self.steps, self.form)
+        settings = (self.gradient_weight, self.steps, self.form, self.average)
+        return scale_shift_invariant_loss(pred, target, valid, *settings)
 
     def extra_repr(self) -> str:
-        return f"gradient_weight={self.gradient_weight:g}, steps={self.steps}, form={self.form}"
+        form = f"form={self.form}, average={self.average}"
+        return f"gradient_weight={self.gradient_weight:g}, steps={self.steps}, {form}"
 
 
-def _check_form(form: str) -> str:
-    if form not in _FORMS:
-        hint = f"use one of {', '.join(_FORMS)}"
-        raise ConfigError(f"unknown form {form!r}", where="scale_shift_invariant_loss", next_action=hint)
-    return form
+def _known(value: str, names: Sequence[str], what: str) -> str:
+    if value not in names:
+        hint = f"use one of {', '.join(names)}"
+        raise ConfigError(f"unknown {what} {value!r}", where="scale_shift_invariant_loss", next_action=hint)
+    return value
+
+
+def _weights(error: Tensor, valid: Tensor, average: str) -> Tensor:
+    """What a pixel of each image counts, (B,1,1,1) or (1,1,1,1): over all valid pixels it comes to 1."""
+    if average == "pixels":
+        return error.new_ones(1, 1, 1, 1) / valid.sum().clamp(min=1)
+    count = valid.sum((1, 2, 3), keepdim=True)
+    return error.new_ones(()) / (count.clamp(min=1) * (count > 0).sum().clamp(min=1))
 
 
 def _normalised_error(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -131,18 +155,18 @@ def _centred(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     return fill(values - mean, valid), values.detach().abs().amax((1, 2, 3), keepdim=True)
 
 
-def _values(error: Tensor, valid: Tensor, form: str) -> Tensor:
+def _values(error: Tensor, valid: Tensor, weights: Tensor, form: str) -> Tensor:
     if form == "trimmed":
-        return _trimmed_mean(error, valid)
-    return masked_mean(error.square() if form == "mse" else error.abs(), valid)
+        return _trimmed_mean(error, valid, weights)
+    return masked_sum((error.square() if form == "mse" else error.abs()) * weights, valid)
 
 
-def _trimmed_mean(error: Tensor, valid: Tensor) -> Tensor:
+def _trimmed_mean(error: Tensor, valid: Tensor, weights: Tensor) -> Tensor:
     """Mean of ``|e|`` over the valid pixels, of which the largest fifth of each image counts as 0."""
     ordered = torch.where(valid, error.abs(), math.inf).flatten(1).sort(1).values
     count = valid.flatten(1).sum(1, keepdim=True)
     kept = torch.arange(ordered.shape[1], device=ordered.device) < torch.ceil(count * (1 - _TRIM))
-    return masked_sum(ordered, kept) / count.sum().clamp(min=1)
+    return masked_sum(ordered * weights.flatten(1), kept)
 
 
 def _normalised(values: Tensor, valid: Tensor) -> Tensor:

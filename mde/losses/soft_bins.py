@@ -8,9 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from mde.codecs import Discretized
 from mde.errors import ConfigError
-from mde.losses.banded import banded_mean
-from mde.losses.base import DepthLoss
+from mde.losses.banded import BandedLoss, banded_mean
 from mde.losses.cross_entropy import without_offset
 
 __all__ = ["SoftBinCrossEntropy", "soft_bin_cross_entropy", "soft_labels"]
@@ -69,7 +69,7 @@ def soft_bin_cross_entropy(
     return banded_mean(logits, target, valid, step, align_corners)
 
 
-class SoftBinCrossEntropy(DepthLoss):
+class SoftBinCrossEntropy(BandedLoss):
     """Cross-entropy with soft neighbouring bins; works on logits and the classes of `mde.codecs.Discretized`.
 
     See `soft_labels` and `soft_bin_cross_entropy`.
@@ -82,12 +82,14 @@ class SoftBinCrossEntropy(DepthLoss):
         ConfigError: the width is not above 0.
     """
 
+    codec_type = Discretized
+
     def __init__(self, width: float = 1.0, align_corners: bool = False) -> None:
-        super().__init__()
+        super().__init__(align_corners)
         if not 0 < width < math.inf:
             hint = "1 is usual; for one class a pixel use mde.losses.ClassCrossEntropy"
             raise ConfigError(f"must be above 0, got {width}", where="SoftBinCrossEntropy.width", next_action=hint)
-        self.width, self.align_corners = float(width), align_corners
+        self.width = float(width)
 
     def forward(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Logits (B,K,h,w) against classes int64 (B,1,H,W), which may be larger."""

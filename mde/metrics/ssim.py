@@ -70,6 +70,9 @@ class SSIMMetric(Metric):
         sigma: of the window, in pixels; 1.5, as in Wang et al. 2004, is the only one there is.
         padding: "valid", "same" (reflected) or "zero".
 
+    Attributes:
+        last: float64 (B,), the values of the last batch by image, NaN where there is no valid window.
+
     Raises:
         ConfigError: a setting is out of range.
 
@@ -87,6 +90,7 @@ class SSIMMetric(Metric):
     total: Tensor
     images: Tensor
     skipped: Tensor
+    last: Tensor | None = None
 
     def __init__(self, data_range: float, window: int = 11, sigma: float = _SIGMA, padding: str = "valid") -> None:
         super().__init__()
@@ -122,6 +126,7 @@ class SSIMMetric(Metric):
         )
         used = torch.ones_like(windows, dtype=torch.bool) if counts is None else require_counts(counts, len(windows))
         seen = used & (windows > 0)
+        self.last = means.detach().cpu()
         # new tensors: those made under inference mode could not be changed in place outside of it
         self.total = self.total + fill(means, seen).sum()
         self.images = self.images + seen.sum()

@@ -8,14 +8,13 @@ supervised, a ``training_loss(batch)``. Encoder, decoder, codec, loss, optimizer
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, DistributedSampler
 
 from mde.alignment import Fit
@@ -27,16 +26,18 @@ from mde.metrics import DepthMetrics
 from mde.models.checkpoint import write_payload
 from mde.models.constants import find_constants
 from mde.models.guard import FiniteLossGuard
-from mde.models.inputs import ImageInput, image_tensor
+from mde.models.inputs import ImageInput, in_unit_range, picture_tensor
+from mde.models.modes import evaluating
 from mde.models.parameter_groups import GroupSettings, OptimizerFactory, is_norm_or_bias, make_groups, make_optimizer
 from mde.models.parts import HasParts, require_learnable
 from mde.models.schedules import Schedule
-from mde.models.tta import averaged
-from mde.protocol import EvalProtocol, HasProtocol, Prepared
+from mde.models.tta import averaged, averaged_each
+from mde.protocol import EvalProtocol, HasProtocol, Prepared, resize
 from mde.rebuild import Rebuildable, spec_of
+from mde.resizing import resize_truth, resized
 from mde.types import Ambiguity, Batch, Prediction, StepOutput
 
-__all__ = ["DepthModule", "GroupSettings", "OptimizerFactory", "resize_truth"]
+__all__ = ["DepthModule", "GroupSettings", "OptimizerFactory"]
 
 _ADAMW: OptimizerFactory = partial(torch.optim.AdamW, lr=1e-4, weight_decay=1e-2)
 
@@ -60,6 +61,9 @@ class DepthModule(Rebuildable, LightningModule, ABC):
     """
 
     ambiguity: Ambiguity = Ambiguity.METRIC
+
+    takes_bytes: bool = False
+    """`forward` knows what to do with uint8, too."""
 
     alignment_constants: Fit | None = None
     """What a protocol fitted once for the whole set (`EvalProtocol.alignment_scope`), found before each evaluation."""
@@ -134,6 +138,10 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         size."""
         return cast(Tensor, self(image))
 
+    def raws(self, image: Tensor) -> dict[str, Tensor]:
+        """`raw` under the name "", and by their names other outputs that a test scores beside it (`VariantScores`)."""
+        return {"": self.raw(image)}
+
     def group_of(self, name: str, parameter: nn.Parameter) -> GroupSettings:
         """How one parameter is trained where it differs from the optimizer's settings; a method may override it.
 
@@ -157,13 +165,14 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         """Decoded prediction at the input's size.
 
         Args:
-            image: float32 (B,3,H,W), RGB in [0,1].
+            image: (B,3,H,W), RGB, float in [0,1] or uint8.
             flip: average with the prediction of the mirrored image, in decoded space.
 
         Returns:
             float32 (B,1,H,W); metres where `ambiguity` is METRIC.
         """
-        return _resize(self.decoded(image, EvalProtocol(flip=flip)), image.shape[-2:])
+        inputs = image if self.takes_bytes else in_unit_range(image)
+        return resized(self.decoded(inputs, EvalProtocol(flip=flip)), image.shape[-2:])
 
     def decoded(self, image: Tensor, protocol: EvalProtocol, raw: Tensor | None = None) -> Tensor:
         """Decoded prediction as the network gives it, averaged as the protocol says (`mde.models.tta`).
@@ -191,15 +200,11 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         Returns:
             A `Prediction` whose maps are (B,1,H,W) at the picture's own size.
         """
-        pictures = image_tensor(image).to(self.device)
-        size = pictures.shape[-2:]
-        inputs = _resize(pictures, image_size or self.image_size or size)
-        was_training = self.training
-        self.eval()
-        try:
-            pred = _resize(self.predict_batch(inputs, flip), size)
-        finally:
-            self.train(was_training)
+        pictures = picture_tensor(image).to(self.device)
+        size, inner = pictures.shape[-2:], image_size or self.image_size
+        inputs = pictures if inner is None else resized(in_unit_range(pictures), inner)
+        with evaluating(self):
+            pred = resized(self.predict_batch(inputs, flip), size)
         return Prediction(pred, self.ambiguity)
 
     # ---- Lightning ---------------------------------------------------------------------------------------------------
@@ -280,16 +285,27 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         self._find_constants(self.test_metrics, self.trainer.test_dataloaders, self.trainer.num_test_batches)
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Score a batch; callbacks get what was scored as ``outputs["pred"]``, (B,1,h,w) as the network gives it."""
+        """Score a batch; callbacks get what was scored as ``outputs["pred"]``, (B,1,h,w) as the network gives it, and
+        other predictions of it by their names."""
         counted = self.counted(batch_idx, self.trainer.test_dataloaders)
-        return {"pred": self._evaluate(batch, self.test_metrics, counted)[1]}
+        image, protocol = batch["image"], self.scoring_protocol
+
+        def decoded(each: Tensor) -> dict[str, Tensor]:
+            return {name: self.codec.decode(raw) for name, raw in self.raws(each).items()}
+
+        preds = averaged_each(decoded, image, protocol, self.ambiguity)
+        pred = preds.pop("")
+        self._add(pred, batch, self.test_metrics, counted)
+        return {"pred": pred, **preds}
 
     def on_test_epoch_end(self) -> None:
         self._log_metrics("test", self.test_metrics)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Prediction:
-        pred = self.decoded(batch["image"], self.scoring_protocol)
-        return Prediction(_resize(pred, batch["image"].shape[-2:]), self.ambiguity)
+        """The prediction as a test scores it before it is aligned, at the size of the truth, (B,1,h,w)."""
+        protocol = self.scoring_protocol
+        pred = self.decoded(batch["image"], protocol)
+        return Prediction(resize(pred, batch["depth"].shape[-2:], protocol.resize), self.ambiguity)
 
     def configure_optimizers(self) -> Any:
         optimizer = make_optimizer(self.optimizer_factory, self.parameter_groups())
@@ -329,12 +345,15 @@ class DepthModule(Rebuildable, LightningModule, ABC):
 
     def _evaluate(self, batch: Batch, metrics: DepthMetrics | None, counts: Tensor | None) -> tuple[Tensor, Tensor]:
         """Add a batch to the metrics; returns the network's output and its decoded, averaged form."""
+        raw = self.raw(batch["image"])
+        pred = self.decoded(batch["image"], self.scoring_protocol if metrics is None else metrics.protocol, raw)
+        self._add(pred, batch, metrics, counts)
+        return raw, pred
+
+    def _add(self, pred: Tensor, batch: Batch, metrics: DepthMetrics | None, counts: Tensor | None) -> None:
         if metrics is None:
             raise RuntimeError("setup() has not run")
-        raw = self.raw(batch["image"])
-        pred = self.decoded(batch["image"], metrics.protocol, raw)
         metrics.update(pred, batch["depth"], batch["valid"], ambiguity=self.ambiguity, counts=counts)
-        return raw, pred
 
     def _find_constants(self, metrics: DepthMetrics | None, loader: object, batches: Sequence[float]) -> None:
         self.alignment_constants = None  # those of an earlier evaluation do not belong to this one
@@ -370,26 +389,3 @@ class DepthModule(Rebuildable, LightningModule, ABC):
         if stage != "test":
             metrics.reset()
         return values
-
-
-def resize_truth(depth: Tensor, valid: Tensor, size: Iterable[int]) -> tuple[Tensor, Tensor]:
-    """Bring ground truth to another size by nearest neighbour: a bilinear resize would mix zeros and edges in.
-
-    Args:
-        depth: (B,1,h,w), metres.
-        valid: bool (B,1,h,w).
-        size: (height, width).
-    """
-    size = tuple(size)
-    if depth.shape[-2:] == size:
-        return depth, valid
-    small = F.interpolate(torch.cat((depth, valid.to(depth.dtype)), 1), size=size, mode="nearest-exact")
-    return small[:, :1], small[:, 1:] > 0.5
-
-
-def _resize(images: Tensor, size: Iterable[int]) -> Tensor:
-    size = tuple(size)
-    if tuple(images.shape[-2:]) == size:
-        return images
-    shrinks = size[0] < images.shape[-2] or size[1] < images.shape[-1]
-    return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=shrinks)

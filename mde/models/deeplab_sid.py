@@ -119,14 +119,13 @@ class DeepLabSID(DepthModule):
         return maps[0] if len(maps) == 1 else torch.stack(maps).amax(0)
 
     def raw(self, image: Tensor) -> Tensor:
-        maps = self.logits(image)
-        if self.crf is not None:
-            maps = self.codec.of_posterior(self.crf(self.codec.log_posterior(maps), image))
-        return self._enlarged(maps, image)
+        return self._refined(self.logits(image), image)
 
-    def variants(self, image: Tensor) -> dict[str, Tensor]:
-        """What `raw` is without the field, (B,C,h,w), to be scored beside it; nothing where there is no field."""
-        return {} if self.crf is None else {"without crf": self._enlarged(self.logits(image), image)}
+    def raws(self, image: Tensor) -> dict[str, Tensor]:
+        """`raw`, and where there is a field what it is without it."""
+        maps = self.logits(image)
+        plain = {} if self.crf is None else {"without crf": self._enlarged(maps, image)}
+        return {"": self._refined(maps, image), **plain}
 
     def training_loss(self, batch: Batch) -> StepOutput:
         """The loss at full resolution; with `scales`, of each scale and of their maximum, summed."""
@@ -164,6 +163,11 @@ class DeepLabSID(DepthModule):
         return (
             {"lr_factor": biases, "weight_decay": 0.0} if name.endswith("bias") else {**settings, "lr_factor": weights}
         )
+
+    def _refined(self, maps: Tensor, image: Tensor) -> Tensor:
+        if self.crf is not None:
+            maps = self.codec.of_posterior(self.crf(self.codec.log_posterior(maps), image))
+        return self._enlarged(maps, image)
 
     def _enlarged(self, maps: Tensor, image: Tensor) -> Tensor:
         return resize(maps, image.shape[-2:]) if self.upsample == "logits" else maps

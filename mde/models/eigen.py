@@ -41,6 +41,7 @@ from mde.models.base import DepthModule, GroupSettings
 from mde.models.layers import in_float32, resize
 from mde.models.schedules import Schedule
 from mde.models.supervised import middle_of
+from mde.resizing import resized
 from mde.types import Batch, StepOutput
 
 __all__ = ["CoarseNet", "EigenDepth", "FineNet"]
@@ -263,9 +264,7 @@ class EigenDepth(DepthModule):
         return [self.coarse if self.stage is Stage.FINE else self.fine]
 
     def _input(self, image: Tensor) -> Tensor:
-        if tuple(image.shape[-2:]) != self.input_size:
-            image = F.interpolate(image, self.input_size, mode="bilinear", align_corners=False, antialias=True)
-        return image - 0.5
+        return resized(image, self.input_size) - 0.5
 
 
 def quarter(side: int) -> int:

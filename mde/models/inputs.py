@@ -15,13 +15,23 @@ from mde.errors import DataFormatError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["ImageInput", "image_tensor"]
+__all__ = ["ImageInput", "image_tensor", "in_unit_range", "picture_tensor"]
 
 ImageInput: TypeAlias = "Tensor | NDArray[Any] | Image | str | Path"
 
 
 def image_tensor(image: ImageInput) -> Tensor:
-    """Turn one picture, or a batch of tensors, into float32 (B,3,H,W), RGB in [0,1].
+    """`picture_tensor` as float32 (B,3,H,W), RGB in [0,1]."""
+    return in_unit_range(picture_tensor(image))
+
+
+def in_unit_range(pictures: Tensor) -> Tensor:
+    """Bytes, 0 to 255, as float32 in [0,1]; floats as they are."""
+    return pictures.float() / 255 if pictures.dtype == torch.uint8 else pictures
+
+
+def picture_tensor(image: ImageInput) -> Tensor:
+    """Turn one picture, or a batch of tensors, into RGB (B,3,H,W): bytes stay uint8, the rest is float32 in [0,1].
 
     Args:
         image: a path; a PIL image; a NumPy array (H,W,3) in RGB order, uint8 or float in [0,1]; a tensor (3,H,W) or
@@ -35,7 +45,7 @@ def image_tensor(image: ImageInput) -> Tensor:
 
         try:
             with pillow.open(image) as opened:
-                return image_tensor(np.asarray(opened.convert("RGB")))
+                return picture_tensor(np.asarray(opened.convert("RGB")))
         except OSError as error:
             raise DataFormatError(f"not a readable image ({error})", where=image) from error
     if isinstance(image, Tensor):
@@ -49,12 +59,10 @@ def image_tensor(image: ImageInput) -> Tensor:
         tensor = torch.from_numpy(np.array(array)).permute(2, 0, 1)[None]
     if tensor.ndim != 4 or tensor.shape[1] != 3:
         raise DataFormatError(f"a tensor image must be (3,H,W) or (B,3,H,W), is {tuple(tensor.shape)}")
-    if tensor.dtype == torch.uint8:
-        return tensor.float() / 255
-    return _in_unit_range(tensor)
+    return tensor if tensor.dtype == torch.uint8 else _checked(tensor)
 
 
-def _in_unit_range(tensor: Tensor) -> Tensor:
+def _checked(tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point():
         raise DataFormatError(f"an image must be uint8 or float in [0,1], is {tensor.dtype}")
     low, high = float(tensor.min()), float(tensor.max())

@@ -29,12 +29,10 @@ Numbers: KITTI cannot be had where this was written, so none of the papers' stan
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mde.codecs import DepthCodec, Disparity
 from mde.errors import ConfigError
@@ -45,6 +43,7 @@ from mde.models.base import DepthModule
 from mde.models.decoders import DecoderFactory, UNetDecoder
 from mde.models.encoders import Encoder, TorchvisionEncoder
 from mde.models.layers import LevelHeads, resize
+from mde.resizing import resized
 from mde.types import Batch, StepOutput
 
 __all__ = ["StereoDepth", "stereo_terms"]
@@ -150,7 +149,7 @@ class StereoDepth(DepthModule):
     def _scale_terms(self, raw: Tensor, left: Tensor, right: Tensor, reach: Tensor, factor: float) -> dict[str, Tensor]:
         size = left.shape[-2:] if self.full_resolution else raw.shape[-2:]
         share = reach / self.codec.decode_through(resize(raw, size))  # (B,2,h,w), of the width
-        pictures = _shrunk(left, size), _shrunk(right, size)
+        pictures = resized(left, size), resized(right, size)
         terms = stereo_terms(share[:, :1], share[:, 1:], *pictures, self.photometric, self.smoothness)
         weights = {"smoothness": factor * self.weights["smoothness"], "consistency": self.weights["consistency"]}
         return {name: weights.get(name, 1.0) * term for name, term in terms.items()}
@@ -201,13 +200,6 @@ def _right_of(batch: Batch) -> Tensor:
             next_action="set data.stereo: true (ProceduralDataModule and KITTIDataModule have pairs)",
         )
     return batch["right"]
-
-
-def _shrunk(image: Tensor, size: Sequence[int]) -> Tensor:
-    size = (int(size[0]), int(size[1]))
-    if tuple(image.shape[-2:]) == size:
-        return image
-    return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def _logit_of_middle(codec: DepthCodec) -> float:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mde.protocol import EvalProtocol, resize, turned
+from mde.resizing import resized
 from mde.types import Ambiguity
 
-__all__ = ["averaged"]
+__all__ = ["averaged", "averaged_each"]
 
 
 def averaged(
@@ -49,11 +49,23 @@ def averaged(
     return turned(mean, protocol.space, ambiguity)
 
 
+def averaged_each(
+    predict: Callable[[Tensor], dict[str, Tensor]], image: Tensor, protocol: EvalProtocol, ambiguity: Ambiguity
+) -> dict[str, Tensor]:
+    """`averaged` of several predictions that the network makes of a picture at once, by name."""
+
+    def stacked(maps: dict[str, Tensor]) -> Tensor:
+        return torch.cat(list(maps.values()), 1)
+
+    first = predict(image)
+    mean = averaged(lambda each: stacked(predict(each)), image, protocol, ambiguity, stacked(first))
+    return dict(zip(first, torch.split(mean, 1, 1), strict=True))
+
+
 def _scaled(image: Tensor, scale: float) -> Tensor:
     if scale == 1:
         return image
-    size = [max(round(side * scale), 1) for side in image.shape[-2:]]
-    return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=scale < 1)
+    return resized(image, [max(round(side * scale), 1) for side in image.shape[-2:]])
 
 
 def _ramp(pred: Tensor, mirrored: Tensor) -> Tensor:

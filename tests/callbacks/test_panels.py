@@ -186,7 +186,7 @@ def errors_of_range(model: UNet, near: float, far: float) -> dict[str, float]:
 
 def read_ply(path: Path) -> tuple[np.ndarray, np.ndarray]:
     head, _, body = path.read_bytes().partition(b"end_header\n")
-    lines = head.decode().splitlines()
+    lines = [line for line in head.decode().splitlines() if not line.startswith("comment")]
     assert lines[:2] == ["ply", "format binary_little_endian 1.0"]
     colours = ("red", "green", "blue")
     assert lines[3:] == [*(f"property float {n}" for n in "xyz"), *(f"property uchar {n}" for n in colours)]

@@ -7,11 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from mde.callbacks.scores import ExtraMetrics, OffersVariants, VariantScores
+from mde.callbacks.scores import ExtraMetrics, VariantScores
 from mde.cli import main
 from mde.metrics import DepthMetrics, SSIMMetric, ssim_per_image
 from mde.metrics.batch_rmse import BatchRMSE
@@ -52,8 +53,9 @@ data:
 class Halved(UNet):
     """Offers what it predicts at half the depth."""
 
-    def variants(self, image: Tensor) -> dict[str, Tensor]:
-        return {"halved": self.codec.encode(self.codec.decode(self.raw(image)) / 2)}
+    def raws(self, image: Tensor) -> dict[str, Tensor]:
+        raw = self.raw(image)
+        return {"": raw, "halved": self.codec.encode(self.codec.decode(raw) / 2)}
 
 
 def halved(protocol: EvalProtocol) -> Halved:
@@ -68,8 +70,9 @@ def test_variants_are_scored_as_the_prediction_is(flip: bool, tmp_path: Path) ->
     model.trainer = make_trainer(tmp_path)
     counts = torch.tensor([True, False, True])
     scores, expected = VariantScores(), DepthMetrics(protocol)
+    model.test_metrics = DepthMetrics(protocol)
     with torch.no_grad():
-        scores.update(model, batch, counts)
+        scores.update(model, model.test_step(batch, 0), batch, counts)
         half = (model.predict_batch(batch["image"]) / 2).clamp(min=0.1)
         if flip:
             half = (half + (model.predict_batch(batch["image"].flip(-1)) / 2).clamp(min=0.1).flip(-1)) / 2
@@ -82,8 +85,8 @@ def test_variants_are_scored_as_the_prediction_is(flip: bool, tmp_path: Path) ->
 def test_a_module_without_variants_costs_nothing() -> None:
     scores = VariantScores()
     model = UNet((4, 8))
-    assert not isinstance(model, OffersVariants)
-    scores.update(model, make_batch(), None)
+    batch = make_batch()
+    scores.update(model, {"pred": model.predict_batch(batch["image"])}, batch, None)
     assert scores.compute() == {}
 
 
@@ -102,6 +105,9 @@ def test_extra_metrics_of_the_prediction_at_the_size_of_the_truth(tmp_path: Path
         rmses.append(((pred - truth)[valid].double() ** 2).mean().sqrt().item())
     seen = [value for value in similarities if value == value]
     expected = sum(seen) / len(seen) if seen else float("nan")
+    per_image = extra.last_per_image()
+    assert list(per_image) == ["ssim"]
+    np.testing.assert_allclose(per_image["ssim"].numpy(), similarities[-len(per_image["ssim"]) :], rtol=1e-6)
     found = extra.compute()
     assert found["ssim"] == pytest.approx(expected, rel=1e-6, nan_ok=True)
     assert found["batches"] == pytest.approx(sum(rmses) / 2, rel=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,47 @@ def test_a_wrong_word_ends_in_one_line_with_the_nearest_valid_one(case, tiny, ca
     assert err[0].startswith("mde: error: ")
     assert what in err[0]
     assert nearest in err[0]
+
+
+NESTED = """
+data:
+  init_args:
+    augmentations:
+      - class_path: albumentations.OneOf
+        init_args: {transforms: [{class_path: albumentations.HorizontalFlipp}]}
+"""
+MIXED = """
+data:
+  class_path: mde.data.MixedDataModule
+  init_args: {parts: {streets: {class_path: mde.data.kitti.KITTIDataModule, init_args: {split: eigen}}}}
+"""
+
+
+def test_a_misspelled_transform_inside_of_another_is_named(tiny, tmp_path, capsys):
+    (tmp_path / "nested.yaml").write_text(NESTED)
+    assert main(["fit", "--config", tiny, "--config", "nested.yaml"]) == 2
+    (err,) = capsys.readouterr().err.strip().splitlines()
+    assert "HorizontalFlipp" in err
+    assert re.search(r"nearest: .*\bHorizontalFlip\b", err)
+
+
+def test_a_setting_that_a_class_cannot_do_without_is_named_with_its_place(tmp_path, capsys):
+    (tmp_path / "mixed.yaml").write_text(MIXED)
+    words = ["--data", "NYUDepthV2DataModule", "--model", "UNet"]
+    for command, end in ((["fit", *words], "--data.root VALUE"), (["fit", "--config", "mixed.yaml"], "below data")):
+        assert main([*command, "--trainer.accelerator", "cpu"]) == 2
+        (err,) = capsys.readouterr().err.strip().splitlines()
+        assert re.search(r"(NYUDepthV2|KITTI)DataModule needs root, and got none \[data\]\. Next: .*", err)
+        assert err.endswith(end)
+
+
+def test_a_test_prints_one_table(tiny, tmp_path, capsys):
+    assert main(["test", "--config", tiny, "--run.root", str(tmp_path / "one")]) == 0
+    out = capsys.readouterr().out
+    assert "abs_rel" in out
+    assert "DataLoader 0" not in out, "Lightning's own table of the same numbers"
+    assert main(["test", "--config", tiny, "--run.root", str(tmp_path / "two"), "--verbose", "true"]) == 0
+    assert "DataLoader 0" in capsys.readouterr().out
 
 
 def test_a_wrong_key_in_yaml_is_named(tiny, tmp_path, capsys):

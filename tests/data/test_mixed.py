@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mde.data import MixedDataModule, MixedDataset, ProceduralDataModule
+from mde.data.augment import CentreCrop
+from mde.data.loading import collate
 from mde.data.mixed import MixedSampler, turns
-from mde.errors import ConfigError
+from mde.errors import ConfigError, DataFormatError
 from mde.protocol import EvalProtocol
-from mde.types import Ambiguity
+from mde.types import Ambiguity, Batch
 from tests.data.contract import DataModuleContract, check_batch, epoch
 
 ALIGNED = EvalProtocol(name="aligned", max_depth=80.0, alignment="disparity_scale_shift")
@@ -180,3 +182,24 @@ def test_relative_truth_is_said_and_needs_an_alignment():
 def test_what_cannot_be_mixed_is_said_at_once(wrong, message):
     with pytest.raises(ConfigError, match=message):
         mixture(**wrong)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_crops_of_different_sizes_are_named(workers: int) -> None:
+    """The truth of training has the size of the picture: eval_batch_size is not what is wrong."""
+    parts = {"indoors": world("rooms", augmentations=[CentreCrop((20, 28))]), "outdoors": world("street", 7)}
+    data = mixture(parts=parts, batch_size=2, num_workers=workers)
+    data.setup("fit")
+    with pytest.raises(DataFormatError, match=r"pictures of different sizes in one batch: 20x28, 24x32.*the same crop"):
+        list(data.train_dataloader())
+
+
+def test_items_of_different_sizes_are_named() -> None:
+    def item(picture: tuple[int, int], truth: tuple[int, int]) -> Batch:
+        maps = {"depth": torch.ones(1, *truth), "valid": torch.ones(1, *truth, dtype=torch.bool)}
+        return Batch(image=torch.zeros(3, *picture), intrinsics=torch.eye(3), id="a", **maps)  # type: ignore[typeddict-item]
+
+    with pytest.raises(DataFormatError, match=r"depth maps of different sizes in one batch: 5x6, 5x7.*eval_batch_size"):
+        collate([item((4, 4), (5, 7)), item((4, 4), (5, 6))])
+    with pytest.raises(DataFormatError, match=r"pictures of different sizes in one batch: 4x4, 4x8.*the same crop"):
+        collate([item((4, 4), (4, 4)), item((4, 8), (4, 8))])

@@ -245,3 +245,8 @@ def test_augmentations_resolve_in_yaml() -> None:
     assert data.augmentations[0].p == 1.0
     item = make_transform("train", data.image_size, data.augmentations)(coded_sample(), 0)
     check_agreement(item, mirrored_x=True)
+    nested = {"class_path": "albumentations.Compose", "init_args": {"transforms": [flip]}}
+    config = parser.parse_object({"data": {"root": "somewhere", "image_size": [24, 32], "augmentations": [nested]}})
+    (compose,) = parser.instantiate_classes(config).data.augmentations
+    assert isinstance(compose, A.Compose)
+    check_agreement(make_transform("train", data.image_size, [compose])(coded_sample(), 0), mirrored_x=True)

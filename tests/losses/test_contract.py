@@ -47,6 +47,7 @@ LOSSES: dict[str, Callable[[], DepthLoss]] = {
     "ssi_plain": lambda: ScaleShiftInvariantLoss(0.0),
     "ssi_trimmed": lambda: ScaleShiftInvariantLoss(form="trimmed"),
     "ssi_mse": lambda: ScaleShiftInvariantLoss(form="mse"),
+    "ssi_pixels": lambda: ScaleShiftInvariantLoss(average="pixels"),
     "silog_eigen": lambda: SILogLoss(0.5, 1.0, root=False, pooling="image"),
     "silog_bts": SILogLoss,
     "silog_unbiased": lambda: SILogLoss(unbiased=True),

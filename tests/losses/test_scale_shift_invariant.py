@@ -144,7 +144,39 @@ def test_constant_maps_have_small_gradients(known: int, constant: float, form: s
     assert float(pred.grad.abs().max()) <= 10
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**16), form=st.sampled_from(["mae", "trimmed", "mse"]), missing=st.booleans())
+def test_images_count_alike_or_by_their_pixels(seed: int, form: str, missing: bool) -> None:
+    """A dense image, a sparse one and, in some batches, one without truth."""
+    pred, target, _ = maps(seed, batch=3)
+    share = torch.tensor([1.0, 0.2, 0.0 if missing else 0.5]).view(3, 1, 1, 1)
+    valid = torch.rand(pred.shape, generator=torch.Generator().manual_seed(seed)) < share
+    valid[1, 0, :2, :2] = True  # some at least
+    single = np.array([one_image(*(t[i, 0].numpy() for t in (pred, target, valid)), form) for i in range(3)])
+    count = valid.flatten(1).sum(1).numpy()
+    images, pixels = (
+        float(scale_shift_invariant_loss(pred, target, valid, form=form, average=average))
+        for average in ("images", "pixels")
+    )
+    assert images == pytest.approx(single[count > 0].mean(), rel=1e-8)
+    assert pixels == pytest.approx((single * count).sum() / count.sum(), rel=1e-8)
+
+
+def one_image(pred: Map, target: Map, mask: NDArray[np.bool_], form: str) -> float:
+    count = int(mask.sum())
+    if count == 0:
+        return 0.0
+    if form == "mse":
+        error = fitted(pred, target, mask)
+        return float(((error[mask] ** 2).sum() + 0.5 * edges(error, mask)) / count)
+    error = normalised(pred, mask) - normalised(target, mask)
+    kept = np.sort(np.abs(error[mask]))[: int(np.ceil(0.8 * count)) if form == "trimmed" else count]
+    return float((kept.sum() + 0.5 * edges(error, mask)) / count)
+
+
 def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"unknown average 'batch'.*Next: use one of images, pixels"):
+        ScaleShiftInvariantLoss(average="batch")
     with pytest.raises(ConfigError, match=r"at least 0 and steps at least 1.*Next"):
         ScaleShiftInvariantLoss(gradient_weight=-1.0)
     with pytest.raises(ConfigError, match="steps"):

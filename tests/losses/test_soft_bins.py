@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mde.codecs import Discretized
+from mde.codecs import Discretized, Metres, Ordinal
 from mde.errors import ConfigError
 from mde.losses import LossMaps, SoftBinCrossEntropy, class_cross_entropy, soft_bin_cross_entropy, soft_labels
 from mde.rebuild import build, spec_of
@@ -132,6 +132,18 @@ def test_what_does_not_fit_is_refused() -> None:
     for width in (0.0, -1.0, float("inf"), float("nan")):
         with pytest.raises(ConfigError, match=r"above 0.*Next: 1 is usual"):
             SoftBinCrossEntropy(width)
+
+
+def test_classes_of_another_kind_are_refused() -> None:
+    logits, target, valid = case((7, 9), (7, 9))
+    depth = 1 + target.float()
+    loss = SoftBinCrossEntropy()
+    for codec in (Metres(1, 10), Ordinal(bins=7)):
+        with pytest.raises(ConfigError, match=r"works on the logits of Discretized.*Next: set model.codec"):
+            loss.of(LossMaps(logits, depth, valid, codec))
+    classes = Discretized(bins=6)
+    expected = loss(logits, classes.encode(depth), valid)
+    assert torch.equal(loss.of(LossMaps(logits, depth, valid, classes)), expected)
 
 
 MEMORY = """

@@ -19,9 +19,9 @@ from mde.errors import CheckpointError, NonFiniteLossError
 from mde.losses import DepthLoss
 from mde.losses import L1Loss as MeanError
 from mde.models import DepthModule, PolyDecay
-from mde.models.base import resize_truth
 from mde.models.guard import FiniteLossGuard
 from mde.protocol import EvalProtocol
+from mde.resizing import resize_truth
 from mde.types import Batch
 from tests.models.tester import make_batch, make_loader, make_trainer
 

@@ -141,8 +141,20 @@ def test_without_the_field_is_offered_beside_it(upsample: str) -> None:
     with_field = tiny(upsample=upsample, crf=DenseCRF(2)).eval()
     with_field.load_state_dict(plain.state_dict())
     with torch.no_grad():
-        assert torch.equal(with_field.variants(image)["without crf"], plain.raw(image))
-    assert plain.variants(image) == {}
+        raws = with_field.raws(image)
+        assert torch.equal(raws.pop("without crf"), plain.raw(image))
+        assert torch.equal(raws.pop(""), with_field.raw(image))
+        assert raws == {}
+        assert list(plain.raws(image)) == [""]
+
+
+def test_the_encoder_looks_once_at_a_picture_that_is_scored_in_two_ways() -> None:
+    model, image = tiny(crf=DenseCRF(2)).eval(), make_batch()["image"]
+    seen: list[tuple[int, ...]] = []
+    model.encoder.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape)))
+    with torch.no_grad():
+        assert len(model.raws(image)) == 2
+    assert seen == [tuple(image.shape)]
 
 
 @pytest.mark.parametrize("pairs", [True, False])

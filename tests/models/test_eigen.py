@@ -19,9 +19,10 @@ from mde.callbacks import AveragedWeights
 from mde.codecs import Log, LogMetres
 from mde.errors import ConfigError
 from mde.models import EigenDepth, WarmupCosine
-from mde.models.base import DepthModule, resize_truth
+from mde.models.base import DepthModule
 from mde.models.eigen import Stage
 from mde.rebuild import spec_of
+from mde.resizing import resize_truth
 from tests.models.tester import MethodTester, make_batch, make_loader, make_trainer
 
 

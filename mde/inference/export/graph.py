@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 from torch.fx.experimental.symbolic_shapes import is_concrete_int
-from torch.nn import functional as F
 
 from mde.errors import ConfigError
 from mde.inference.tiling import TiledDepth
 from mde.models.base import DepthModule
+from mde.models.inputs import in_unit_range
 from mde.models.pretrained import MarigoldDepth
+from mde.resizing import axis_by_axis, smoothed
 
 __all__ = ["DepthGraph", "require_exportable", "trace"]
 
@@ -62,10 +63,13 @@ class DepthGraph(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """uint8 (B,H,W,3), RGB, to float32 (B,1,H,W); metres where the method's `ambiguity` is METRIC."""
         size = image.shape[1:3]
-        pictures = image.permute(0, 3, 1, 2).float() / 255
-        inputs = pictures if self.size is None else _resized(pictures, self.size)
-        values = self.method.predict_batch(inputs.to(self.dtype), self.flip).float()
-        return values if self.size is None else _resized(values, size)
+        pictures = image.permute(0, 3, 1, 2)
+        if self.size is not None:
+            pictures = smoothed(in_unit_range(pictures), self.size)
+        if self.dtype == torch.float16:
+            pictures = in_unit_range(pictures).half()
+        values = self.method.predict_batch(pictures, self.flip).float()
+        return values if self.size is None else axis_by_axis(values, (size[0], size[1]))
 
 
 def require_exportable(method: DepthModule) -> None:
@@ -129,11 +133,6 @@ def _warm(graph: DepthGraph) -> None:
         hint = "leave out --fp16: not all of it has a half-precision form" if graph.dtype == torch.float16 else ""
         hint = hint or "give a --size that suits the network, such as that of its training"
         raise ConfigError(what, where=type(graph.method).__name__, next_action=hint) from error
-
-
-def _resized(maps: Tensor, size: Any) -> Tensor:
-    """Bilinear with half-pixel centres, smoothed along an axis where it shrinks; the identity where it stays."""
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def _export(graph: DepthGraph, batch: int, free: bool) -> ExportedProgram:

@@ -46,6 +46,11 @@ class Cloud(NamedTuple):
     colours: NDArray[np.uint8]
     triangles: NDArray[np.uint32] | None = None
 
+    @property
+    def in_viewer(self) -> NDArray[np.float32]:
+        """The points as viewers have them: y up, z towards the viewer."""
+        return self.points * _TO_VIEWER
+
 
 def require_metric(ambiguity: Ambiguity, scale: float | None = None, where: object = None) -> None:
     """Raise a `ConfigError` unless the map, with a scale where one is given, is in metres."""
@@ -112,11 +117,11 @@ def ply_bytes(cloud: Cloud, note: str = "") -> bytes:
     """A binary PLY file of the points: x, y, z as float32 (y up, z towards the viewer), red, green, blue as bytes."""
     kinds: Any = [(name, "<f4") for name in "xyz"] + [(name, "u1") for name in ("red", "green", "blue")]
     rows = np.empty(len(cloud.points), dtype=kinds)
-    for name, column in zip("xyz", (cloud.points * _TO_VIEWER).T, strict=True):
+    for name, column in zip("xyz", cloud.in_viewer.T, strict=True):
         rows[name] = column
     for name, column in zip(("red", "green", "blue"), cloud.colours.T, strict=True):
         rows[name] = column
-    comments = f"comment metres; x right, y up, depth is -z\ncomment {NOTE_KEY} {note}\n"
+    comments = "comment metres; x right, y up, depth is -z\n" + (f"comment {NOTE_KEY} {note}\n" if note else "")
     properties = "".join(f"property {'float' if kind == '<f4' else 'uchar'} {name}\n" for name, kind in kinds)
     head = f"ply\nformat binary_little_endian 1.0\n{comments}element vertex {len(rows)}\n{properties}end_header\n"
     return head.encode("ascii") + rows.tobytes()
@@ -131,7 +136,7 @@ def glb_bytes(cloud: Cloud, note: str = "") -> bytes:
     if len(cloud.points) == 0:
         hint = "lower min_confidence, or leave this format out"
         raise ConfigError("no pixel has a depth: there is nothing to write", where="glb", next_action=hint)
-    places = np.ascontiguousarray(cloud.points * _TO_VIEWER, "<f4")
+    places = np.ascontiguousarray(cloud.in_viewer, "<f4")
     bounds = {"min": places.min(0).tolist(), "max": places.max(0).tolist()}
     arrays = [
         (places, {"componentType": _FLOAT, "type": "VEC3", **bounds}),

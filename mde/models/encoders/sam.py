@@ -22,6 +22,7 @@ from mde.models.encoders.base import Encoder
 from mde.models.encoders.sam_attention import BlockedAttention
 from mde.models.lora import add_lora
 from mde.models.weights import obtain
+from mde.resizing import resized
 
 __all__ = ["SAM_CHECKPOINTS", "SamEncoder"]
 
@@ -137,11 +138,7 @@ class SamEncoder(Encoder):
 
     def _whole(self, x: Tensor) -> Tensor:
         size = self.content(x.shape[-2:])
-        if tuple(x.shape[-2:]) != size:
-            x = F.interpolate(
-                x, size=size, mode="bilinear", align_corners=False, antialias=max(x.shape[-2:]) > max(size)
-            )
-        x = F.pad(x, (0, self.image_size - size[1], 0, self.image_size - size[0]))
+        x = F.pad(resized(x, size), (0, self.image_size - size[1], 0, self.image_size - size[0]))
         return cast(Tensor, self.net(x).last_hidden_state)
 
     def _train_only(self, blocks: int, lora_rank: int) -> None:

@@ -56,6 +56,8 @@ class PretrainedDepth(DepthModule):
         CheckpointError: the network cannot be had: offline and not kept from before, no such folder, files missing.
     """
 
+    takes_bytes = True
+
     def __init__(
         self,
         name: str = "depth-anything-v2-small",
@@ -100,7 +102,7 @@ class PretrainedDepth(DepthModule):
         return loss_for(self.ambiguity)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B,3,H,W) RGB in [0,1] to (B,1,H,W), in the unit of `ambiguity`; a larger disparity is nearer."""
+        """(B,3,H,W) RGB, in [0,1] or uint8, to (B,1,H,W), in the unit of `ambiguity`; a larger disparity is nearer."""
         output = self.net(self.preprocessing(image))
         return self._family.output(output, partial(self.preprocessing.restore, size=image.shape[-2:]))
 

@@ -1,8 +1,9 @@
-"""From a picture in [0,1] to what a pretrained network was trained to see, and its map back to the picture's size.
+"""From a picture to what a pretrained network was trained to see, and its map back to the picture's size.
 
-The rules are those of the image processors of transformers, computed in torch on the whole batch. Those round to bytes
-after each axis of a resize, which this does not: about one grey level at most, except where bicubic weights overshoot
-beyond black or white, which they cut after each axis and this at the end.
+The rules are those of the image processors of transformers, computed in torch on the whole batch. A picture of bytes
+becomes the very numbers that those make of it. One in [0,1], as batches of training and evaluation hold it, is not
+rounded to bytes after each axis of a resize: that differs by about one grey level, except where bicubic weights
+overshoot beyond black or white, which is cut at the end and not after each axis.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+import cv2
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from mde.errors import ConfigError, nearest
 from mde.masking import at_least_float32
+from mde.resizing import bytes_resized, smoothed
 
 __all__ = ["Preprocessing", "resample_of"]
 
@@ -103,16 +107,18 @@ class Preprocessing:
         """The network's input.
 
         Args:
-            image: float (B,3,H,W), RGB in [0,1].
+            image: (B,3,H,W), RGB: float in [0,1], or uint8.
 
         Returns:
-            float (B,3,h,w), normalised.
+            float (B,3,h,w), normalised; float32 of bytes.
         """
+        if image.dtype == torch.uint8 and not self._resizes_bytes:
+            image = image.float() / 255
         high, wide = self._mirrored(*image.shape[-2:])
         x = F.pad(image, (wide, wide, high, high), mode="reflect") if high or wide else image
-        x = self._resized(x, self.input_size(*x.shape[-2:]))
-        mean, std = (x.new_tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
-        return F.pad((x - mean) / std, self._zeros(x.shape[-2:]))
+        x = self._normalised(self._resized(x, self.input_size(*x.shape[-2:])))
+        # a padding by nothing copies
+        return x if self.pad_multiple == 1 else F.pad(x, self._zeros(x.shape[-2:]))
 
     def restore(self, maps: Tensor, size: Sequence[int], mode: str = "bicubic") -> Tensor:
         """A network's map at the picture's size, without what was added around it.
@@ -135,6 +141,17 @@ class Preprocessing:
             maps = maps[..., top : top + inner[0], left : left + inner[1]]
         return _interpolate(maps, whole, mode)[..., high : high + size[0], wide : wide + size[1]]
 
+    @property
+    def _resizes_bytes(self) -> bool:
+        """As the image processors that smooth do; the others come to [0,1] first."""
+        return self.antialias and not self.align_corners and not self.reflect
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        if x.dtype != torch.uint8:
+            return (x - _channels(self.mean, x)) / _channels(self.std, x)
+        x = x.to(torch.float32, memory_format=torch.contiguous_format)
+        return x.sub_(_channels(self.mean, x) * 255).div_(_channels(self.std, x) * 255)
+
     def _mirrored(self, height: int, width: int) -> Size:
         """Rows above and below, and columns left and right, that are mirrored."""
         high, wide = (min(int(math.sqrt(side / 2) * self.reflect), side - 1) for side in (height, width))
@@ -150,14 +167,30 @@ class Preprocessing:
             return x
         if self.resample == "nearest":
             return F.interpolate(x, size=size, mode="nearest")
-        antialias = self.antialias and not self.align_corners
-        x = F.interpolate(x, size=size, mode=self.resample, align_corners=self.align_corners, antialias=antialias)
+        if x.dtype == torch.uint8:
+            return bytes_resized(x, size, self.resample)
+        if self.antialias and not self.align_corners:
+            x = smoothed(x, size, self.resample)
+        else:
+            x = F.interpolate(x, size=size, mode=self.resample, align_corners=self.align_corners)
         return x.clamp(0, 1)  # bicubic weights overshoot at edges, which bytes cannot
 
 
+def _channels(values: Sequence[float], like: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
+
+
 def _interpolate(maps: Tensor, size: Sequence[int], mode: str) -> Tensor:
+    """With half-pixel centres and without smoothing."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
+    if maps.device.type == "cpu" and not maps.requires_grad and not torch.compiler.is_compiling():
+        # the same cubic (a = -0.75), in a tenth of the time and with less rounding of the positions than torch's
+        how = cv2.INTER_CUBIC if mode == "bicubic" else cv2.INTER_LINEAR
+        made = maps.new_empty(len(maps), 1, *size)
+        for each, target in zip(maps.detach(), made, strict=True):
+            cv2.resize(each[0].numpy(), tuple(size)[::-1], dst=target[0].numpy(), interpolation=how)
+        return made
     return F.interpolate(maps, size=tuple(size), mode=mode, align_corners=False)
 
 
