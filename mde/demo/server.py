@@ -102,18 +102,33 @@ def serve(
     if not 1 <= len(predictors) <= 2:
         raise ConfigError(f"the page shows one or two networks, got {len(predictors)}", next_action="give one or two")
     _require_limits(max_megapixels, max_mb)
-    free = _free_port(host, _PORTS if port is None else (port,))
+    ports = _PORTS if port is None else (port,)
+    _free_port(host, ports)  # or an error, before anything is made
     names = titles([predictor.model for predictor in predictors])
     networks = [Network(title, predictor) for title, predictor in zip(names, predictors, strict=True)]
     folder = Path(tempfile.mkdtemp(prefix="mde-demo-"))
     os.environ |= {"GRADIO_TEMP_DIR": str(folder / "gradio"), "GRADIO_ANALYTICS_ENABLED": "False"}
     page = Page(networks, Sessions(folder / "pages"), max_megapixels)
     try:
-        url, blocks = _launch(page, host, free, int(max_mb * 1e6), browser, kept)
+        url, blocks = _launch_at_one(ports, host, page, int(max_mb * 1e6), browser, kept)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return Served(url, page, folder, blocks)
+
+
+def _launch_at_one(
+    ports: Sequence[int], host: str, page: Page, most: int, browser: bool, kept: tuple[int, int] | None
+) -> tuple[str, Any]:
+    """At the first port that is free; one that another program takes between the look and the launch is left to it."""
+    while True:
+        free = _free_port(host, ports)
+        try:
+            return _launch(page, host, free, most, browser, kept)
+        except OSError:
+            ports = [port for port in ports if port > free]
+            if not ports:
+                raise
 
 
 def _launch(

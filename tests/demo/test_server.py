@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import mde
+from mde.demo import server
 from mde.demo.guard import Guard
 from mde.demo.server import MAX_MB, MAX_MEGAPIXELS, require_extra, serve
 from mde.errors import ConfigError
@@ -111,3 +112,29 @@ def test_pages_import_gradio_only_to_be_served() -> None:
     code = "import mde.demo.page, mde.demo.views, sys; import mde.demo.server; sys.exit('gradio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert (MAX_MB, MAX_MEGAPIXELS) == (30.0, 20.0)
+
+
+def test_a_port_that_another_takes_at_the_last_moment_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def launch(page: Any, host: str, port: int, *rest: Any) -> tuple[str, Any]:
+        tried.append(port)
+        if len(tried) == 1:
+            raise OSError("taken")
+        return f"http://{host}:{port}", None
+
+    monkeypatch.setattr(server, "_launch", launch)
+    page: Any = None
+    url, _ = server._launch_at_one(range(7860, 7960), "127.0.0.1", page, 10, False, None)
+    assert tried[0] < tried[1]
+    assert url.endswith(str(tried[1]))
+    tried.clear()
+    asked_for = _unused()
+    with pytest.raises(OSError, match="taken"):
+        server._launch_at_one((asked_for,), "127.0.0.1", page, 10, False, None)
+    assert tried == [asked_for]
+
+
+def _unused() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
