@@ -7,8 +7,6 @@ reported there. An integer 65535, which marks a hole in a measured map, is a far
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from fnmatch import fnmatch
@@ -19,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mde.data.encodings import DepthEncoding, get_encoding
+from mde.data.formats import NUMPY_FAULTS
 from mde.data.io import DEPTH_SUFFIXES, read_array
 from mde.data.noted import facts_of, read_noted
 from mde.data.pairing import listed, role_and_key
@@ -273,7 +272,7 @@ def _opened(path: Path) -> Iterator[Any]:
         loaded = np.load(path, allow_pickle=False)
         with nullcontext() if isinstance(loaded, np.ndarray) else loaded:
             yield loaded
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except NUMPY_FAULTS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataFormatError(f"no NumPy file ({reason})", where=path, next_action="write it again") from error
 

@@ -245,3 +245,14 @@ def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path):
 
 def test_the_public_name():
     assert mde.read_depth is read_depth
+
+
+@pytest.mark.parametrize(
+    "header", [b"{'descr': '<f4', \x00", b"{'descr': ('<f4'", b"{'shape': (99999999, 99999999)", b" " * 9]
+)
+def test_a_damaged_header_of_an_array_is_an_error_of_ours(tmp_path, header):
+    path = written(room(), tmp_path, "npy")
+    content = path.read_bytes()
+    path.write_bytes(content[:10] + header + content[10 + len(header) :])
+    with pytest.raises(MdeError, match="no NumPy file"):
+        read_noted(path)

@@ -6,7 +6,9 @@ JPEG with grey and say nothing. 16-bit files never go through PIL, which turns 1
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +21,15 @@ from numpy.typing import NDArray
 from mde.data.formats.exr import decode_exr, write_exr
 from mde.errors import DataFormatError
 
-__all__ = ["DEPTH_SUFFIXES", "IMAGE_SUFFIXES", "decode_picture", "decode_pixels", "encode_pixels", "read_bytes"]
+__all__ = [
+    "DEPTH_SUFFIXES",
+    "IMAGE_SUFFIXES",
+    "NUMPY_FAULTS",
+    "decode_picture",
+    "decode_pixels",
+    "encode_pixels",
+    "read_bytes",
+]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp"})
 DEPTH_SUFFIXES = frozenset({".png", ".npy", ".npz", ".tif", ".tiff", ".pfm", ".pgm", ".h5", ".hdf5", ".exr"})
@@ -150,6 +160,13 @@ def _jpeg_scan(data: bytes) -> int:
     return at
 
 
+NUMPY_FAULTS = (
+    *(OSError, ValueError, EOFError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error),
+    *(SyntaxError, tokenize.TokenError),  # the header of an array is Python
+)
+"""What reading a damaged .npy or .npz file ends in."""
+
+
 def _load_numpy(data: bytes, where: object) -> NDArray[Any]:
     try:
         loaded = np.load(BytesIO(data), allow_pickle=False)
@@ -157,7 +174,7 @@ def _load_numpy(data: bytes, where: object) -> NDArray[Any]:
             return loaded
         with loaded:
             return np.asarray(loaded[_depth_key(loaded.files, where)])
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except NUMPY_FAULTS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataFormatError(f"no NumPy file ({reason})", where=where, next_action="export it again") from error
 

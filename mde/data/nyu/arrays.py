@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mde.data.dataset import DepthDataset, RawSample
 from mde.data.encodings import DepthEncoding
+from mde.data.formats import NUMPY_FAULTS
 from mde.data.layouts.nyu import EIGEN_NAMES, find_arrays
 from mde.data.nyu.base import NYUCopy
 from mde.data.nyu.camera import NYU_SIZE, nyu_camera
@@ -137,7 +138,7 @@ def mapped(path: Path) -> NDArray[Any]:
     """
     try:
         made: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except NUMPY_FAULTS as error:
         what = f"no NumPy array, or a truncated one ({error})"
         raise DataFormatError(what, where=path, next_action="unpack nyu_test.zip again") from error
     return made
