@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from mde.cli.arguments import size_pair
 from mde.cli.environment import choose, prepare_process, this_machine
 from mde.errors import ConfigError
 
@@ -119,13 +120,6 @@ def make_parser() -> argparse.ArgumentParser:
     made.add_argument("--device", default="auto", help="auto, cpu, cuda, …")
     made.add_argument("--precision", choices=("32", "bf16"), default="32")
     made.add_argument("--flip", action="store_true", help="average with the mirrored picture, in twice the time")
-    made.add_argument("--size", type=_size, metavar="HxW", help="where the network works (default: as trained)")
-    made.add_argument("--tiles", type=_size, metavar="RxC", help="rows x columns of tiles, for large pictures")
+    made.add_argument("--size", type=size_pair, metavar="HxW", help="where the network works (default: as trained)")
+    made.add_argument("--tiles", type=size_pair, metavar="RxC", help="rows x columns of tiles, for large pictures")
     return made
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, cross, width = text.lower().partition("x")
-    if not (cross and height.isdecimal() and width.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not two numbers with an x between, such as 480x640")
-    return int(height), int(width)

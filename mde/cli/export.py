@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mde.cli.arguments import size_pair
 from mde.cli.environment import prepare_process
 from mde.errors import ConfigError, DatasetNotFoundError
 
@@ -120,13 +121,6 @@ def _show(made: ExportedModel, found: Parity) -> None:
     print("\n".join(lines))
 
 
-def _size(text: str) -> tuple[int, int]:
-    height, cross, width = text.lower().partition("x")
-    if not (cross and height.isdecimal() and width.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no HEIGHTxWIDTH such as 480x640")
-    return int(height), int(width)
-
-
 def _parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="mde export",
@@ -146,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("-o", "--out", required=True, metavar="FILE", help="where it goes: .onnx or .pt2")
     made.add_argument("--format", choices=tuple(_SUFFIXES), help="default: as the file's name says")
     size = made.add_mutually_exclusive_group()
-    size.add_argument("--size", type=_size, metavar="HxW", help="where the network works (default: as trained)")
+    size.add_argument("--size", type=size_pair, metavar="HxW", help="where the network works (default: as trained)")
     size.add_argument("--dynamic", action="store_true", help="it works at each picture's own size")
     made.add_argument("--batch", type=int, metavar="N", help="pictures a call (default: any number where it can be)")
     made.add_argument("--flip", action="store_true", help="average with the mirrored picture, in twice the time")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mde.cli.arguments import size_pair
+
 __all__ = ["make_parser"]
 
 _DESCRIPTION = """\
@@ -65,8 +67,8 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, …")
     group.add_argument("--precision", choices=("32", "bf16"), default="32")
     group.add_argument("--flip", action="store_true", help="average with the mirrored picture, in twice the time")
-    group.add_argument("--size", type=_size, metavar="HxW", help="where the network works (default: as trained)")
-    group.add_argument("--tiles", type=_size, metavar="RxC", help="rows x columns of tiles, for large pictures")
+    group.add_argument("--size", type=size_pair, metavar="HxW", help="where the network works (default: as trained)")
+    group.add_argument("--tiles", type=size_pair, metavar="RxC", help="rows x columns of tiles, for large pictures")
     group.add_argument("--batch", type=int, metavar="N", help="pictures of one size at once (default: 1; GPU: 8)")
     group.add_argument("--uncertainty", action="store_true", help="standard deviations, into npz and exr")
     group.add_argument("--min-confidence", type=float, metavar="P", help="leave out what is less sure, 0 to 1")
@@ -84,7 +86,7 @@ def _add_videos(group: argparse._ArgumentGroup) -> None:
 
 def _add_camera(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--intrinsics", type=_four, metavar="FX,FY,CX,CY", help="pixels of the upright picture")
-    group.add_argument("--intrinsics-size", type=_size, metavar="HxW", help="of the picture that these pixels are for")
+    group.add_argument("--intrinsics-size", type=size_pair, metavar="HxW", help="of the picture of these pixels")
     group.add_argument("--fov", type=float, metavar="DEG", help="horizontal field of view")
     group.add_argument("--focal", type=float, nargs=2, metavar=("MM", "SENSOR_MM"), help="focal length, sensor width")
 
@@ -111,13 +113,6 @@ def _add_colours(group: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     group.add_argument("--color-percentiles", type=float, nargs=2, default=(1.0, 99.0), metavar=("LOW", "HIGH"))
     group.add_argument("--color-kind", default="linear", metavar="KIND", help="linear, log or reciprocal")
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, cross, width = text.lower().partition("x")
-    if not (cross and height.isdecimal() and width.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not two numbers with an x between, such as 480x640")
-    return int(height), int(width)
 
 
 def _three(text: str) -> tuple[float, ...]:

@@ -154,3 +154,20 @@ class DepthDataset(Dataset[Batch], ABC):
 
     def __iter__(self) -> Iterator[Batch]:
         return (self[i] for i in range(len(self)))
+
+
+class ChangedDataset(DepthDataset):
+    """Base of data sets that read another one and change its frames: the same frames, files, transform and seed."""
+
+    def __init__(self, dataset: DepthDataset) -> None:
+        super().__init__(dataset.transform, dataset.seed)
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def frame_id(self, index: int) -> str:
+        return self.dataset.frame_id(index)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        return self.dataset.files(index)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from mde.data.colorization import colorize
-from mde.data.dataset import DepthDataset, RawSample
+from mde.data.dataset import ChangedDataset, DepthDataset, RawSample
 from mde.errors import ConfigError, nearest
 
 __all__ = ["INFILL_METHODS", "InfilledDataset", "infill"]
@@ -81,7 +81,7 @@ INFILL_METHODS: Mapping[str, _Method] = MappingProxyType({"nearest": _nearest, "
 _SLOW = frozenset({"levin"})
 
 
-class InfilledDataset(DepthDataset):
+class InfilledDataset(ChangedDataset):
     """Another data set with its depth filled: the same frames, files, transform and seed, and no holes.
 
     A frame without any measurement stays empty.
@@ -99,19 +99,9 @@ class InfilledDataset(DepthDataset):
 
     def __init__(self, dataset: DepthDataset, method: str, folder: str | Path | None = None) -> None:
         require_method(method)
-        super().__init__(dataset.transform, dataset.seed)
-        self.dataset = dataset
+        super().__init__(dataset)
         self.method = method
         self.folder = None if folder is None else Path(folder)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def frame_id(self, index: int) -> str:
-        return self.dataset.frame_id(index)
-
-    def files(self, index: int) -> tuple[Path, ...]:
-        return self.dataset.files(index)
 
     def read(self, index: int) -> RawSample:
         raw = self.dataset.read(index).checked()

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import zipfile
-import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mde.data.formats import decode_pixels, read_bytes
+from mde.data.formats import NUMPY_FAULTS, decode_pixels, read_bytes
 from mde.data.formats.exr import read_exr, write_exr
 from mde.data.formats.notes import NOTE_KEY, note_of, with_note
 from mde.errors import ConfigError, DataFormatError
@@ -237,7 +235,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
             return {}
         with loaded:
             return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except NUMPY_FAULTS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataFormatError(f"no NumPy file ({reason})", where=path, next_action="write it again") from error
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mde.data.dataset import DepthDataset, RawSample
+from mde.data.dataset import ChangedDataset, DepthDataset, RawSample
 from mde.types import Ambiguity
 
 __all__ = ["RelativeDataset", "relative_depth"]
@@ -66,7 +65,7 @@ _WAYS: Mapping[Ambiguity, Callable[[_Values, float, float], _Values]] = MappingP
 )
 
 
-class RelativeDataset(DepthDataset):
+class RelativeDataset(ChangedDataset):
     """Another data set with the depth of each frame made relative: the same frames, files, transform and seed.
 
     Args:
@@ -76,17 +75,8 @@ class RelativeDataset(DepthDataset):
     """
 
     def __init__(self, dataset: DepthDataset, truth: Ambiguity, depth_range: tuple[float, float]) -> None:
-        super().__init__(dataset.transform, dataset.seed)
-        self.dataset, self.truth, self.depth_range = dataset, truth, depth_range
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def frame_id(self, index: int) -> str:
-        return self.dataset.frame_id(index)
-
-    def files(self, index: int) -> tuple[Path, ...]:
-        return self.dataset.files(index)
+        super().__init__(dataset)
+        self.truth, self.depth_range = truth, depth_range
 
     def read(self, index: int) -> RawSample:
         raw = self.dataset.read(index).checked()

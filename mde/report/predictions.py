@@ -20,7 +20,7 @@ from mde.data.encodings import DepthEncoding, get_encoding
 from mde.data.formats import NUMPY_FAULTS
 from mde.data.io import DEPTH_SUFFIXES, read_array
 from mde.data.noted import facts_of, read_noted
-from mde.data.pairing import listed, role_and_key
+from mde.data.pairing import listed, natural, role_and_key
 from mde.errors import ConfigError, DataFormatError, DatasetNotFoundError
 from mde.types import Ambiguity
 
@@ -299,7 +299,7 @@ def find_maps(root: Path, pattern: str = "*", skip: Callable[[Path], bool] | Non
         raise DatasetNotFoundError(what, where=root / pattern, next_action="check the folder and the pattern")
     found: dict[str, Path] = {}
     twice = []
-    for path in sorted(paths, key=lambda path: _natural(path.relative_to(root).as_posix())):
+    for path in sorted(paths, key=lambda path: natural(path.relative_to(root).as_posix())):
         name = path.relative_to(root).as_posix().removesuffix(path.suffix)
         twice += [path.relative_to(root).as_posix()] if name in found else []
         found.setdefault(name, path)
@@ -307,11 +307,6 @@ def find_maps(root: Path, pattern: str = "*", skip: Callable[[Path], bool] | Non
         what = listed("files differ from another in their suffix alone", twice)
         raise DataFormatError(what, where=root, next_action=f"give a pattern, such as '*{found[name].suffix}'")
     return found
-
-
-def _natural(text: str) -> list[str | int]:
-    """Frame 2 before frame 10."""
-    return [int(part) if odd % 2 else part for odd, part in enumerate(re.split(r"(\d+)", text))]
 
 
 def _plane(array: NDArray[Any], path: Path) -> NDArray[Any]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mde.data.formats import NUMPY_FAULTS
 from mde.errors import DataFormatError
 from mde.geometry import resize_intrinsics
 
@@ -179,7 +178,7 @@ def read_sample(folder: Path, position: int) -> Sample:
                 pred=held["pred"].astype(np.float32),
                 intrinsics=held["intrinsics"].astype(np.float64),
             )
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except (KeyError, *NUMPY_FAULTS) as error:
         raise DataFormatError(f"not the maps of a sample ({error})", where=path, next_action=_HINT) from error
 
 

@@ -251,7 +251,7 @@ def test_the_webcam_is_seen_live(browser: Chrome) -> None:
     until(lambda: browser.execute_script("return document.querySelector('#webcam video')?.videoWidth"), WAIT)
     until(lambda: browser.find_elements("css selector", "#webcam button[aria-label='capture photo']"), WAIT)[0].click()
     first = until(lambda: re.search(r"webcam.*640 x 480.* \d+ ms", text(browser, "about")), WAIT)
-    until(lambda: text(browser, "about") != first.string, WAIT)
+    assert until(lambda: text(browser, "about") != first.string, WAIT)
 
 
 def test_nothing_left_this_machine(browser: Chrome, served: Any) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import h5py
 
+from mde.data.pairing import natural
 from mde.data.unreal.forms import Form, Pair
 from mde.errors import DataFormatError, DatasetNotFoundError
 
-__all__ = ["RECORD", "UnrealFrame", "find_frames", "h5_file", "natural"]
+__all__ = ["RECORD", "UnrealFrame", "find_frames", "h5_file"]
 
 RECORD = "airsim_rec.txt"
 HYPERSIM_SPLIT = "metadata_images_split_scene_v1.csv"
@@ -90,15 +91,6 @@ def h5_file(root: Path) -> Path:
         what = f"{len(found)} HDF5 files in the folder" if found else "no HDF5 file in the folder"
         raise DatasetNotFoundError(what, where=root, next_action="set data.root to the file, such as unreal_data.h5")
     return found[0]
-
-
-def natural(text: str) -> list[str | int]:
-    """A sort key that puts frame 2 before frame 10.
-
-    >>> sorted(["a10", "a2"], key=natural)
-    ['a2', 'a10']
-    """
-    return [int(part) if odd % 2 else part for odd, part in enumerate(re.split(r"(\d+)", text))]
 
 
 def _paths(root: Path) -> Iterator[str]:

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mde.data.pairing import Frame, split_blocks
-from mde.data.unreal.find import UnrealFrame, natural
+from mde.data.pairing import Frame, natural, split_blocks
+from mde.data.unreal.find import UnrealFrame
 from mde.errors import ConfigError, nearest
 
 __all__ = ["SplitRule", "split_frames"]
