@@ -107,15 +107,25 @@ def test_a_file_says_what_the_method_says(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_at_the_pictures_own_size(tmp_path: Path) -> None:
-    """Sizes that the pooling does not divide, too."""
+@pytest.mark.parametrize("name", ["UNet", "PretrainedDepth dpt"])
+def test_at_the_pictures_own_size(name: str, tmp_path: Path) -> None:
+    """Sizes that the pooling does not divide, too; a network of others that stretches each picture to its own size."""
     torch.manual_seed(0)
-    method = UNet(widths=(4, 8), image_size=(32, 48)).eval()
+    method = METHODS[name]().eval()
     made = export(method, tmp_path / "a.onnx", dynamic=True)
     assert made.info.image_size is None
     rng = np.random.default_rng(0)
     found = compare(method, made, [rng.integers(0, 256, (*s, 3), dtype=np.uint8) for s in ((33, 50), (64, 128))], 1)
     assert found.max_relative < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["depth_anything", "zoedepth"])
+def test_a_network_that_keeps_the_aspect_is_not_exported_at_any_size(family: str, tmp_path: Path) -> None:
+    """Its file would keep the size that the tracing's picture came to, 2 % wrong for others, and say nothing."""
+    torch.manual_seed(0)
+    with pytest.raises(ConfigError, match=r"depends on (their shape|the size).*Next: give --size .* instead of --dynamic"):
+        export(tiny(family).eval(), tmp_path / "a.onnx", dynamic=True)
 
 
 @pytest.mark.slow

@@ -26,6 +26,8 @@ __all__ = ["DepthGraph", "require_exportable", "trace"]
 Size = tuple[int, int]
 
 _EXAMPLE = (192, 256)  # of the tracing where the network works at the picture's size; any other size runs, too
+_OTHER = (192, 96)  # of another shape: what the tracing has settled for the example's shape shows here
+_FIXED = "its code depends on the size of the picture"
 _REASONS: tuple[tuple[type[DepthModule], str, str], ...] = (
     (
         MarigoldDepth,
@@ -98,7 +100,7 @@ def trace(graph: DepthGraph, batch: int | None) -> tuple[ExportedProgram, int | 
         ConfigError: torch cannot export the network, or not at any size.
     """
     _warm(graph)
-    reason = "its code depends on the size of the picture"
+    reason = _FIXED
     for count, free in ((2, True), (1, False)) if batch is None else ((batch, False),):
         try:
             program = _export(graph, count, free)
@@ -106,7 +108,11 @@ def trace(graph: DepthGraph, batch: int | None) -> tuple[ExportedProgram, int | 
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             continue
         many, *sides = _sizes(program)
-        if not any(map(is_concrete_int, sides)) and not (free and is_concrete_int(many)):
+        if any(map(is_concrete_int, sides)) or (free and is_concrete_int(many)):
+            reason = _FIXED
+        elif graph.size is None and not _runs(program, count):
+            reason = "how it brings pictures to its size depends on their shape"
+        else:
             return program, None if free else count
     what = f"torch cannot export this network ({reason})"
     raise ConfigError(what, where=type(graph.method).__name__, next_action=_next(graph))
@@ -147,6 +153,15 @@ def _export(graph: DepthGraph, batch: int, free: bool) -> ExportedProgram:
     for node in (node for part in parts for node in part.graph.nodes):
         node.meta.pop("stack_trace", None)  # names files of this machine
     return program
+
+
+def _runs(program: ExportedProgram, batch: int) -> bool:
+    """On pictures of another shape; a program refuses those for which its tracing does not hold."""
+    try:
+        program.module()(torch.zeros(batch, *_OTHER, 3, dtype=torch.uint8))
+    except AssertionError:
+        return False
+    return True
 
 
 def _sizes(program: ExportedProgram) -> list[Any]:

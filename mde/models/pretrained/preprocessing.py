@@ -154,6 +154,8 @@ class Preprocessing:
 
     def _mirrored(self, height: int, width: int) -> Size:
         """Rows above and below, and columns left and right, that are mirrored."""
+        if not self.reflect:
+            return 0, 0
         high, wide = (min(int(math.sqrt(side / 2) * self.reflect), side - 1) for side in (height, width))
         return high, wide
 
