@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,15 +47,15 @@ class DepthCodec(Rebuildable, nn.Module, ABC):
         return self._decode(raw.clamp(low, high)).clamp(self.min_depth, self.max_depth)
 
     def decode_through(self, raw: Tensor) -> Tensor:
-        """As `decode`, for losses on metres: what lies outside the range is clamped, yet its gradient passes.
+        """As `decode`, for losses on metres: what lies outside the range is clamped, yet can be trained to come back.
 
-        Behind a plain clamp an output that left the range would never be trained to come back. The gradient outside is
-        that at the end of the range (a straight-through estimator).
+        Behind a plain clamp an output that left the range would have no gradient. Here it has that of the end of the
+        range where a step of descent leads back, and none where it leads further out: the loss would not see such a
+        step, and nothing would ever stop it.
         """
-        raw = at_least_float32(raw)
         low, high = sorted(self.encoded_range)
-        # in this order the value is that of the clamp to the last bit, however far outside it was
-        return self._decode(raw.detach().clamp(low, high) + (raw - raw.detach()))
+        held: Tensor = _Held.apply(at_least_float32(raw), low, high)
+        return self._decode(held)
 
     @property
     def channels(self) -> int:
@@ -80,3 +81,19 @@ class DepthCodec(Rebuildable, nn.Module, ABC):
 
     def extra_repr(self) -> str:
         return f"min_depth={self.min_depth:g}, max_depth={self.max_depth:g}"
+
+
+class _Held(torch.autograd.Function):
+    """A clamp to [low, high]; from outside only those gradients pass whose descent leads back."""
+
+    @staticmethod
+    def forward(ctx: Any, raw: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(raw)
+        ctx.ends = low, high
+        return raw.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (raw,), (low, high), (gradient,) = ctx.saved_tensors, ctx.ends, gradients
+        away = ((raw > high) & (gradient < 0)) | ((raw < low) & (gradient > 0))
+        return gradient.masked_fill(away, 0), None, None

@@ -19,7 +19,7 @@ class Space(Enum):
     """What the numbers that a loss compares are."""
 
     NETWORK = "network"  # what the codec makes of a depth: its values, or its classes against logits
-    METRES = "metres"  # depth; the gradient goes through the codec, and past the ends of its range
+    METRES = "metres"  # depth within the codec's range; the gradient goes through the codec, and back from outside
 
 
 class LossMaps:
@@ -44,7 +44,7 @@ class LossMaps:
         """Prediction, target and mask in a space."""
         if space is Space.NETWORK:
             return self.raw, self._encoded, self.valid
-        return self._decoded, self.depth, self.valid
+        return self._decoded, self._reachable, self.valid
 
     def beside(self, raw: Tensor) -> LossMaps:
         """Another output of the same size against the same truth, which is encoded once for all."""
@@ -68,6 +68,11 @@ class LossMaps:
     @cached_property
     def _encoded(self) -> Tensor:
         return self.codec.encode(self.depth)
+
+    @cached_property
+    def _reachable(self) -> Tensor:
+        """What lies outside the codec's range is its end, as in `_encoded`: more the network cannot say."""
+        return self.depth.clamp(self.codec.min_depth, self.codec.max_depth)
 
     @cached_property
     def _decoded(self) -> Tensor:

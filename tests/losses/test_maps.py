@@ -67,7 +67,8 @@ def test_a_loss_gets_the_maps_of_its_space(codec: DepthCodec) -> None:
     metres.of(maps)
     for ours, theirs in zip(encoded.given, (raw, codec.encode(depth), valid), strict=True):
         torch.testing.assert_close(ours, theirs)
-    for ours, theirs in zip(metres.given, (wanted, depth, valid), strict=True):
+    reachable = depth.clamp(0.5, 20.0)  # what is unknown is 0, under the mask
+    for ours, theirs in zip(metres.given, (wanted, reachable, valid), strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
@@ -156,12 +157,47 @@ def test_decode_through_is_decode_with_a_gradient_everywhere(codec: DepthCodec) 
     outside = torch.tensor([low - 1e20, low - 1e8, low - 1.0, high + 1.0, high + 1e8, high + 1e20], requires_grad=True)
     decoded = codec.decode_through(outside)
     torch.testing.assert_close(decoded, codec.decode(outside))  # however far outside
-    (through,) = torch.autograd.grad(decoded.sum(), outside)
     end = torch.tensor([low, high], requires_grad=True)
     (at_ends,) = torch.autograd.grad(codec.decode_through(end).sum(), end)
-    torch.testing.assert_close(through, at_ends.repeat_interleave(3))
+    at_ends = at_ends.repeat_interleave(3)
+    back = torch.tensor([-1.0, -1.0, -1.0, 1.0, 1.0, 1.0])  # a step of descent against it leads into the range
+    (through,) = torch.autograd.grad(decoded, outside, back * at_ends.sign(), retain_graph=True)
+    torch.testing.assert_close(through, back * at_ends.abs())
     assert (through.abs() > 0).all()
     assert through.isfinite().all()
+    (away,) = torch.autograd.grad(decoded, outside, -back * at_ends.sign())
+    assert torch.equal(away, torch.zeros(6))
+
+
+@pytest.mark.parametrize("codec", [Log(1.0, 80.0), Metres(1.0, 80.0), Disparity(1.0, 80.0)], ids=repr)
+@pytest.mark.parametrize("loss", [SILogLoss(), SILogLoss(lambda_=1.0)], ids=["0.85", "1"])
+def test_truth_beyond_the_range_does_not_drive_the_output_away(codec: DepthCodec, loss: DepthLoss) -> None:
+    """A network of one number for each pixel, trained on streets of which a third lies beyond its 80 m."""
+    generator = torch.Generator().manual_seed(0)
+    depth = 2 + 118 * torch.rand(1, 1, 8, 8, generator=generator)
+    valid = torch.ones_like(depth, dtype=torch.bool)
+    raw = codec.encode(torch.full_like(depth, 20.0)).requires_grad_()
+    low, high = sorted(codec.encoded_range)
+    rate = 0.01 * (high - low)
+    optimizer = torch.optim.Adam([raw], rate)
+    for _ in range(400):
+        optimizer.zero_grad()
+        loss.of(LossMaps(raw, depth, valid, codec)).backward()
+        optimizer.step()
+    ends = raw.detach()
+    # Adam's momentum goes on for some steps after a gradient has ended
+    assert float(ends.min()) > low - 30 * rate
+    assert float(ends.max()) < high + 30 * rate
+    ratio = codec.decode(ends).log() - depth.clamp(max=80.0).log()
+    assert float(ratio.std()) < 0.05
+
+
+def test_metres_end_where_the_codec_does() -> None:
+    depth = torch.tensor([[[[0.0, 0.2, 3.0, 90.0]]]])
+    codec = Log(0.5, 80.0)
+    pred, target, _ = LossMaps(codec.encode(depth), depth, depth > 0, codec).of(Space.METRES)
+    assert target.flatten().tolist() == [0.5, 0.5, 3.0, 80.0]
+    torch.testing.assert_close(pred, target)
 
 
 @pytest.mark.parametrize("codec", [*CLASSES, Ordinal("sid", 9, 0.5, 20.0)], ids=repr)
