@@ -123,6 +123,14 @@ def test_what_differs_is_said_and_force_marks_it(case: str) -> None:
     assert "‡ other cannot be compared: " in page
 
 
+def test_another_protocol_is_not_called_another_truth() -> None:
+    aligned = replace(get_protocol("rooms"), alignment="median").to_dict()
+    other = scored("other", protocol=aligned, baseline={"abs_rel": 0.1})
+    with pytest.raises(ProtocolMismatchError, match="alignment: 'none' against 'median'") as caught:
+        compare([scored("one"), other])
+    assert "ground truth" not in str(caught.value)
+
+
 def test_other_images_are_named() -> None:
     less = scored("less")
     assert less.scores is not None

@@ -16,6 +16,7 @@ from tools.notebooks import execute, main, notebooks, place, stripped
 
 EACH = pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
 MAGIC = "%matplotlib inline"
+FILE = re.compile(r"^%%writefile (\w+\.py)\n")  # a cell that is a module of the reader's own
 PUBLIC_ATTRIBUTES = ("__name__", "__init__", "_replace", "_asdict")  # of Python itself
 
 
@@ -24,7 +25,7 @@ def read(path: Path) -> NotebookNode:
 
 
 def code(book: NotebookNode) -> list[str]:
-    return [cell.source.replace(MAGIC, "") for cell in book.cells if cell.cell_type == "code"]
+    return [FILE.sub("", cell.source.replace(MAGIC, "")) for cell in book.cells if cell.cell_type == "code"]
 
 
 def texts(outputs: list[NotebookNode]) -> Iterator[str]:
@@ -89,6 +90,16 @@ def test_the_errors_of_the_papers_are_those_of_the_page_of_methods():
     shown = re.findall(r"(0\.\d{3})(?:\*\*)? / (0\.\d{3})", prose)
     assert len(shown) >= 15
     assert set(shown) <= measured, "docs/methods.md has other numbers now: bring notebook 3 up to date"
+
+
+def test_a_part_of_the_readers_own_takes_30_lines():
+    (path,) = notebooks(["09"])
+    written = {found.group(1): cell.source for cell in read(path).cells if (found := FILE.match(cell.source))}
+    assert set(written) == {"my_data.py", "my_loss.py", "my_method.py"}
+    for name, source in written.items():
+        lines = [line for line in FILE.sub("", source).splitlines() if line.strip()]
+        assert len(lines) <= 30, name
+        assert '"""' in source
 
 
 @pytest.mark.slow

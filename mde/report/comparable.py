@@ -98,7 +98,9 @@ def _counted(a: Results, b: Results) -> list[tuple[str, int, int]]:
 
 
 def _other_truth(a: Results, b: Results) -> bool:
-    """The constant predictor's errors depend on its depth and the truth alone."""
+    """The constant predictor's errors depend on its depth, the protocol and the truth alone."""
+    if a.protocol.get("fingerprint") != b.protocol.get("fingerprint"):  # differs anyway, and that was said
+        return False
     if not a.baseline or not b.baseline or a.baseline_depth is None or a.baseline_depth != b.baseline_depth:
         return False
     return any(abs(value - b.baseline.get(name, value)) > 1e-6 * abs(value) for name, value in a.baseline.items())

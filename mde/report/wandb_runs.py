@@ -12,6 +12,7 @@ from typing import Any
 from mde.errors import ConfigError, DataFormatError
 from mde.report.results import FILE, Results, read_results
 from mde.report.statistics import Interval
+from mde.report.wandb_log import read_summary
 
 __all__ = ["read_offline", "read_online"]
 
@@ -56,6 +57,9 @@ def read_offline(folder: Path) -> Results:
     try:
         if (files / FILE).is_file():
             return read_results(files / FILE)
+        log = next(folder.glob("*.wandb"), None)
+        if log is not None and not (files / _SUMMARY).is_file():  # W&B 0.31 has the summary in its log alone
+            return _from_summary(read_summary(log), folder)
         summary = json.loads((files / _SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         hint = "give the results.json of the run, or `wandb sync` the folder and give wandb:entity/project/id"

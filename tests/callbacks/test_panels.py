@@ -23,7 +23,7 @@ from mde.data import ProceduralDataModule
 from mde.errors import ConfigError
 from mde.models import UNet
 from mde.protocol import EvalProtocol
-from mde.report import Results, read_results
+from mde.report import Results, read_results, read_run
 from mde.types import Ambiguity
 from tests.callbacks.wandb_log import WandbRun, read_wandb
 from tests.models.tester import make_loader, make_trainer
@@ -87,6 +87,15 @@ def test_wandb_holds_the_results_under_stable_names(wandb_run):
     assert found.summary["method"] == "UNet"
     assert found.summary["data/images"] == 5
     assert any("val/abs_rel" in row for row in found.history)
+
+
+def test_what_wandb_wrote_offline_is_a_run_like_any_other(wandb_run):
+    folder, _ = wandb_run
+    own, found = read_results(folder / "results.json"), read_run(next(folder.rglob("offline-run-*"))).results
+    assert found.metrics == pytest.approx(own.metrics, rel=1e-12)
+    assert found.baseline == pytest.approx(own.baseline, rel=1e-12)
+    assert found.protocol["fingerprint"] == own.protocol["fingerprint"]
+    assert (found.images, found.model) == (5, "UNet")
 
 
 def test_wandb_holds_pictures_clouds_tables_and_histograms(wandb_run):
