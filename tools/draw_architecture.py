@@ -38,6 +38,7 @@ ABOUT = {
     "types": "Batch, Prediction, Ambiguity",
     "rebuild": "objects as plain data, and back",
     "errors": "what is wrong, where, the next action",
+    "console": "readable in a terminal and in a log file",
 }
 """What each part is for, in the order from left to right."""
 

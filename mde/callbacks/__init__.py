@@ -9,6 +9,7 @@ from mde.callbacks.gallery import Gallery
 from mde.callbacks.panels import RunSummary
 from mde.callbacks.pictures import ImagePanels
 from mde.callbacks.predictions import PredictionWriter
+from mde.callbacks.progress import EpochLines
 from mde.callbacks.record import EpochSeed, RunRecorder, Throughput
 from mde.callbacks.resolution import ResolutionCurriculum
 from mde.callbacks.scores import Alignments, ExtraMetrics, FullScores
@@ -23,6 +24,7 @@ __all__ = [
     "ChannelsLast",
     "Compile",
     "DecoderActivations",
+    "EpochLines",
     "EpochSeed",
     "ExtraMetrics",
     "FeatureCache",

@@ -20,6 +20,7 @@ from mde import __version__
 from mde.callbacks.measure import NetworkClock, parameter_counts, weights_hash
 from mde.callbacks.per_image import ImageRecord, extra_per_image
 from mde.callbacks.scores import Alignments, ExtraMetrics, VariantScores, as_floats
+from mde.console import console, say
 from mde.data import DepthDataModule, MixedDataModule
 from mde.errors import MdeError
 from mde.metrics import DepthMetrics
@@ -240,14 +241,12 @@ def _versions() -> dict[str, str]:
 
 
 def _show(results: Results, folder: Path) -> None:
-    from rich.console import Console
-
     constant = "constant" if results.baseline_depth is None else f"constant ({results.baseline_depth:.2f} m)"
     protocol = results.protocol
     title = (
         f"test of {results.model} on {results.images} images, protocol {protocol['name']} ({protocol['fingerprint']})"
     )
-    console = Console()
+    shown = console()
     many = len(results.variants) > _BESIDE
     table = metrics_table(
         results.metrics,
@@ -258,20 +257,20 @@ def _show(results: Results, folder: Path) -> None:
         intervals=results.intervals,
         ratio_intervals=results.ratio_intervals,
     )
-    console.print(table)
+    shown.print(table)
     if many:
-        console.print(variants_table(results.metrics, results.variants))
+        shown.print(variants_table(results.metrics, results.variants))
     if results.intervals:
-        console.print("±: half the width of the 95 % interval over images.")
+        say("±: half the width of the 95 % interval over images.")
     for name, value in results.extra.items():
-        console.print(f"{name} {number(value, results.intervals.get(name))}")
+        say(f"{name} {number(value, results.intervals.get(name))}")
     if results.skipped:
-        console.print(f"{results.skipped} image(s) without one pixel to score were left out.")
+        say(f"{results.skipped} image(s) without one pixel to score were left out.")
     if results.degenerate:
-        console.print(f"{results.degenerate} image(s) did not determine their alignment, which fell back; they count.")
-    console.print("Written:")
+        say(f"{results.degenerate} image(s) did not determine their alignment, which fell back; they count.")
+    say("Written:")
     for line in _written(folder):
-        console.print(f"  {line}", soft_wrap=True, highlight=False)
+        say(f"  {line}")
 
 
 def _written(folder: Path) -> list[str]:

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 from mde import __version__
+from mde.console import complain, tolerate_encoding
 
 __all__ = ["main"]
 
@@ -48,6 +50,7 @@ COMMANDS = {
     "export": ("mde.cli.export", "write a trained network as one ONNX or torch.export file, compared with PyTorch"),
     "demo": ("mde.cli.demo", "a page in the browser: drop a picture, read its depth, compare two networks"),
     "shards": ("mde.cli.shards", "pack a data set into chunk files, for sets larger than one machine"),
+    "completion": ("mde.cli.completion", "the script with which bash, zsh or fish completes commands at TAB"),
 }
 
 _HELP = """\
@@ -64,16 +67,17 @@ examples:
   mde fit --config nyu/densedepth --data.root DIR    a paper's recipe on your copy of NYU Depth v2
   mde fit --config quickstart --trainer.max_epochs 3 --model.optimizer.init_args.lr 1e-3
   mde fit --config quickstart --ckpt_path last       go on with the last run
-  mde test --ckpt_path runs/quickstart/<date-time>/checkpoints/best.ckpt
+  mde test --ckpt_path runs/quickstart
   mde fit --config quickstart --print_config         all settings, to copy and change
   mde compare runs/a runs/b                          tested runs in one table; report makes an HTML page
   mde sweep encoders --dry-run                       paper 3's encoder study: what it would run
   mde make-data kitti/raw DIR -n 20                  a rendered copy of a data set, to try its recipe
   mde doctor DIR                                     what is wrong with a data set, as an HTML page
+  source <(mde completion bash)                      completes commands, options and experiments at TAB
 
-experiments: {experiments}
+{experiments}
 
-`mde COMMAND --help` shows the options of a command (takes some seconds).
+`mde COMMAND --help` shows the options of a command, with examples.
 """
 
 
@@ -84,9 +88,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: words after the program's name; None takes those of the process.
 
     Returns:
-        0 on success, 1 when the work failed, 2 when the command was wrong.
+        0 on success, 1 when the work failed, 2 when the command was wrong, 130 when it was stopped by Ctrl-C, 141 when
+        nobody reads the output any more.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    tolerate_encoding()
+    try:
+        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        if sys.stdout is not None:  # closed by `>&-`
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("mde: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # such as `mde info | head -1`
+        _leave_the_pipe()
+        return 141
+    return code
+
+
+def _dispatch(words: list[str]) -> int:
     command = words[0] if words else "--help"
     if command in ("-h", "--help", "help"):
         print(_overview(), end="")
@@ -120,28 +139,44 @@ def _run_command(command: str, words: Sequence[str]) -> int:
         return int(import_module(COMMANDS[command][0]).run(words))
     except SystemExit as stop:  # of argparse
         return int(stop.code or 0)
-    except KeyboardInterrupt:
-        print("mde: stopped", file=sys.stderr)
-        return 130
+    except BrokenPipeError:
+        raise
     except (MdeError, OSError) as error:
-        print(f"mde: error: {error}", file=sys.stderr)
+        from mde.cli.problems import one_line
+
+        complain(error if isinstance(error, MdeError) else one_line(error))
         return 2
+
+
+def _leave_the_pipe() -> None:
+    """What is still buffered goes nowhere, so that Python does not fail at it once more when it ends."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:  # the output is no file
+        sys.stdout = None  # type: ignore[assignment]
 
 
 def _overview() -> str:
     from mde.cli.experiments import names
 
     described = TRAINER_COMMANDS | {name: text for name, (_, text) in COMMANDS.items()}
-    commands = "\n".join(f"  {name:<13} {text}" for name, text in described.items())
-    return _HELP.format(version=__version__, commands=commands, experiments=", ".join(names()))
+    commands = "\n".join(_filled(f"  {name:<13} {text}", 16) for name, text in described.items())
+    experiments = _filled(f"experiments: {', '.join(names())}", 2)
+    return _HELP.format(version=__version__, commands=commands, experiments=experiments)
+
+
+def _filled(text: str, indent: int) -> str:
+    """A paragraph in the width of the terminal, its other lines indented."""
+    import shutil
+    import textwrap
+
+    width = min(shutil.get_terminal_size().columns, 120)
+    return textwrap.fill(text, width, subsequent_indent=" " * indent, break_on_hyphens=False, drop_whitespace=True)
 
 
 def _wrong_command(command: str) -> int:
     from mde.errors import nearest
 
     valid = [*TRAINER_COMMANDS, *COMMANDS, "experiments"]
-    print(
-        f"mde: error: unknown command {command!r}. Next: nearest: {nearest(command, valid)}; see mde --help",
-        file=sys.stderr,
-    )
+    complain(f"unknown command {command!r}. Next: nearest: {nearest(command, valid)}; see mde --help")
     return 2

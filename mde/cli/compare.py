@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mde.cli.arguments import Parser
+from mde.console import FILE_WIDTH, console, say
 from mde.errors import ConfigError
 
 if TYPE_CHECKING:
     from mde.report.comparison import Comparison
 
-__all__ = ["run"]
+__all__ = ["make_parser", "run"]
 
 _FORMS = ("text", "md", "latex", "csv", "html", "json")
 _SUFFIXES = {".txt": "text", ".md": "md", ".tex": "latex", ".csv": "csv", ".html": "html", ".json": "json"}
-_WIDTH = 200  # of text in a file
 
 
 def run(words: Sequence[str]) -> int:
     """Print or write the table; 0. What cannot be read or compared is an error that tells all of it."""
-    options = _parser().parse_args(list(words))
+    options = make_parser().parse_args(list(words))
     form = _form(options.format, options.output)
     from mde.report.comparison import compare
 
@@ -33,7 +33,7 @@ def run(words: Sequence[str]) -> int:
         return 0
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(_text(made, form), encoding="utf-8")
-    print(f"written: {options.output}")
+    say(f"written: {options.output}")
     return 0
 
 
@@ -52,11 +52,7 @@ def _print(made: Comparison, form: str) -> None:
     if form != "text":
         print(_text(made, form), end="")
         return
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=_WIDTH)
-    console.print(made.table())
+    console().print(made.table())
 
 
 def _text(made: Comparison, form: str) -> str:
@@ -66,22 +62,23 @@ def _text(made: Comparison, form: str) -> str:
     from rich.console import Console
 
     text = StringIO()
-    Console(width=_WIDTH, file=text).print(made.table())
+    Console(width=FILE_WIDTH, file=text).print(made.table())
     return text.getvalue()
 
 
-def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="mde compare",
-        description="Compare tested runs in one table: metrics with 95 % intervals over images, the best in bold, the "
-        "constant predictor's ratio, parameters, throughput, and paired tests on the same images. Runs under different "
+def make_parser() -> Parser:
+    made = Parser(
+        "compare",
+        "Compare tested runs in one table: metrics with 95 % intervals over images, the best in bold, the constant "
+        "predictor's ratio, parameters, throughput, and paired tests on the same images. Runs under different "
         "protocols, data or images are refused, with what differs.",
-        epilog="A RUN is the folder of a run, of an experiment (its newest run), a results.json, a folder that W&B "
-        "wrote offline, or wandb:entity/project/id; NAME=RUN gives it a name.\n\n"
-        "exit status: 0 compared, 2 something cannot be read or compared\n\n"
-        "example: mde compare ours=runs/mine runs/nyu-bts --metrics abs_rel,rmse,delta1 --sort abs_rel -o table.tex",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        [
+            "mde compare runs/quickstart runs/mine",
+            "mde compare ours=runs/mine runs/nyu-bts --metrics abs_rel,rmse,delta1 --sort abs_rel -o table.tex",
+        ],
+        "A RUN is the folder of a run, of an experiment (its newest run), a results.json, a folder that W&B wrote "
+        "offline, or wandb:entity/project/id; NAME=RUN gives it a name.\n\n"
+        "exit status: 0 compared, 2 something cannot be read or compared",
     )
     made.add_argument("run", nargs="+", metavar="RUN")
     made.add_argument("--metrics", default="abs_rel,rmse,delta1", help="columns (default abs_rel,rmse,delta1)")

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mde.cli.arguments import Parser
 from mde.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
 
-__all__ = ["run"]
+__all__ = ["make_parser", "run"]
 
 _SWEEP = Path(__file__).parent.parent / "configs" / "wandb" / "sweep.yaml"
 _OFFLINE = "without a login the spec is there by --dry-run"
@@ -26,7 +27,7 @@ def run(words: Sequence[str]) -> int:
     Raises:
         ConfigError: the extra is not installed, a metric is unknown, nobody is logged in, or W&B refuses.
     """
-    options = _parser().parse_args(list(words))
+    options = make_parser().parse_args(list(words))
     if options.print_sweep:
         print(_SWEEP.read_text(), end="")
         return 0
@@ -91,15 +92,17 @@ def _write(spec: str, path: Path | None) -> None:
         print(f"Written: {path}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="mde dashboard",
-        description="Make a workspace on W&B that compares methods: bars of each method on each data set, errors by "
-        "range, pictures, curves and the table of runs. Runs under different protocols never share a bar.",
-        epilog="Runs are sent by `mde fit --run.log wandb` and `mde test --run.log wandb`. Examples: "
-        "mde dashboard my-team/depth --protocol nyu_eigen; mde dashboard --dry-run; "
-        "mde dashboard --print-sweep > sweep.yaml && wandb sweep sweep.yaml",
-        allow_abbrev=False,
+def make_parser() -> Parser:
+    made = Parser(
+        "dashboard",
+        "Make a workspace on W&B that compares methods: bars of each method on each data set, errors by range, "
+        "pictures, curves and the table of runs. Runs under different protocols never share a bar.",
+        [
+            "mde dashboard my-team/depth --protocol nyu_eigen",
+            "mde dashboard --dry-run",
+            "mde dashboard --print-sweep > sweep.yaml && wandb sweep sweep.yaml",
+        ],
+        "Runs are sent by `mde fit --run.log wandb` and `mde test --run.log wandb`.",
     )
     made.add_argument(
         "project",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mde.cli.experiments import names, resolve
+from mde.cli.placeholders import require_given
 from mde.data.layouts import layouts, recognise
 from mde.errors import ConfigError, nearest
 
@@ -72,11 +73,18 @@ def make_data_module(name: str, settings: Mapping[str, Any]) -> DepthDataModule:
     spec = (yaml.safe_load(resolve(name).read_text()) or {}).get("data")
     if not isinstance(spec, dict) or "class_path" not in spec:
         raise ConfigError("names no data", where=name, next_action="give an experiment with an entry data.class_path")
-    return data_from_spec(spec, settings)
+    return data_from_spec(spec, settings, name)
 
 
-def data_from_spec(spec: Mapping[str, Any], settings: Mapping[str, Any]) -> DepthDataModule:
+def data_from_spec(
+    spec: Mapping[str, Any], settings: Mapping[str, Any], experiment: str | None = None
+) -> DepthDataModule:
     """The data module that a configuration describes by ``class_path`` and ``init_args``.
+
+    Args:
+        spec: of the data.
+        settings: in place of its own.
+        experiment: that the configuration is of, for what is said where the place of the data is missing.
 
     Raises:
         ConfigError: a setting is unknown or missing, or it is no data module.
@@ -90,6 +98,7 @@ def data_from_spec(spec: Mapping[str, Any], settings: Mapping[str, Any]) -> Dept
     path = path if "." in path else f"mde.data.{path}"
     arguments = {k: v for k, v in {**(spec.get("init_args") or {}), **settings}.items() if k not in _NOT_NEEDED}
     _require_known(_class_of(path), settings)
+    require_given({"class_path": path, "init_args": arguments}, experiment)
     protocol = arguments.get("protocol")
     if isinstance(protocol, dict):
         arguments["protocol"] = EvalProtocol.from_dict(protocol)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mde.cli.arguments import size_pair
+from mde.cli.arguments import Parser, size_pair
 from mde.cli.environment import choose, prepare_process, this_machine
 from mde.errors import ConfigError
 
@@ -90,20 +90,19 @@ def _ended_by_signal() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The parser; it imports neither torch nor Gradio."""
-    made = argparse.ArgumentParser(
-        prog="mde demo",
-        description="A page in the browser: drop a picture or take the webcam, read depth under the pointer, turn the "
-        "point cloud, download the map, compare two networks. Needs the extra demo. Pictures stay on this machine and "
-        "are deleted after use.",
-        epilog="examples:\n"
-        "  mde demo runs/quickstart/<date-time>\n"
-        "  mde demo best.ckpt depth.onnx\n"
-        "  mde demo depth-anything-v2-small --port 8000 --no-browser\n\n"
+    made = Parser(
+        "demo",
+        "A page in the browser: drop a picture or take the webcam, read depth under the pointer, turn the point cloud, "
+        "download the map, compare two networks. Needs the extra demo. Pictures stay on this machine and are deleted "
+        "after use.",
+        [
+            "mde demo runs/quickstart",
+            "mde demo best.ckpt depth.onnx",
+            "mde demo depth-anything-v2-small --port 8000 --no-browser",
+        ],
         "exit status: 130 ended by Ctrl+C, 2 something is wrong with the options",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     made.add_argument(
         "checkpoint", nargs="+", metavar="CHECKPOINT",

@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from rich.console import Console
 from rich.text import Text
 
-from mde.doctor import Examination, examine, write_json, write_page
-from mde.doctor.examination import SAMPLE
-from mde.doctor.page import headline
-from mde.doctor.record import split_facts
+from mde.cli.arguments import Parser
+from mde.console import say
 from mde.errors import ConfigError
 
-__all__ = ["run"]
+if TYPE_CHECKING:
+    from mde.doctor import Examination
+
+__all__ = ["make_parser", "run"]
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "blue"}
 _NAMED = 3  # items of a finding that the terminal shows
+_SAMPLE = 200  # as mde.doctor's, which takes seconds to import
 
 
 def run(words: Sequence[str]) -> int:
     """Examine a data set; 0: no errors, 1: errors in the data, 130: stopped. Reports are written in each case."""
-    options = _parser().parse_args(list(words))
+    options = make_parser().parse_args(list(words))
     if options.sample < 1:
         raise ConfigError(f"--sample must be at least 1, got {options.sample}", next_action="or use --all")
     if options.workers is not None and options.workers < 1:
         raise ConfigError(f"--workers must be at least 1, got {options.workers}")
     sample = None if options.all else options.sample
+    from mde.doctor import examine, write_json, write_page
+
     with _quiet():
         made = examine(options.dir, options.layout, _settings(options.set), sample=sample, workers=options.workers)
-    console = Console(highlight=False, soft_wrap=True)
-    _print(console, made)
+    _print(made)
     for path, write in ((options.json, write_json), (options.html, write_page)):
         if path is not None:
             write(path, made)
-            console.print(f"written: {path}", markup=False)
+            say(f"written: {path}")
     return 130 if made.interrupted else int(made.errors > 0)
 
 
@@ -56,12 +57,15 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _print(console: Console, made: Examination) -> None:
-    console.print(Text(f"{made.root}: layout {made.layout}"))
+def _print(made: Examination) -> None:
+    from mde.doctor.page import headline
+    from mde.doctor.record import split_facts
+
+    say(f"{made.root}: layout {made.layout}")
     for split, facts in split_facts(made).items():
         depth = "" if facts["median_depth_m"] is None else f", median depth {facts['median_depth_m']:.3g} m"
         known = "" if facts["known_share"] is None else f", {facts['known_share']:.0%} of the pixels known"
-        console.print(Text(f"  {split}: {facts['frames']} frames, {facts['decoded']} decoded{depth}{known}"))
+        say(f"  {split}: {facts['frames']} frames, {facts['decoded']} decoded{depth}{known}")
     for found in made.findings:
         line = Text(f"{found.severity:<8}", style=_STYLES[found.severity])
         line.append(f"{found.title} ({found.code}): ", style="bold not dim default")
@@ -69,10 +73,10 @@ def _print(console: Console, made: Examination) -> None:
         if found.items and found.severity != "info":
             more = f" and {found.count - _NAMED} more" if found.count > _NAMED else ""
             line.append(f"\n          {', '.join(found.items[:_NAMED])}{more}", style="not bold default")
-        console.print(line)
+        say(line)
         if found.severity != "info":
-            console.print(Text(f"          Next: {found.next_action}"))
-    console.print(Text(f"{headline(made)} ({made.seconds:.1f} s)", style="bold"))
+            say(f"          Next: {found.next_action}")
+    say(f"{headline(made)} ({made.seconds:.1f} s)", "bold")
 
 
 def _settings(pairs: Sequence[str]) -> dict[str, Any]:
@@ -89,14 +93,16 @@ def _settings(pairs: Sequence[str]) -> dict[str, Any]:
     return made
 
 
-def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="mde doctor",
-        description="Look for what is wrong with a data set: files, pairing, units, geometry, leaks between splits. "
+def make_parser() -> Parser:
+    made = Parser(
+        "doctor",
+        "Look for what is wrong with a data set: files, pairing, units, geometry, leaks between splits. "
         "All files are looked at, a sample of the frames is decoded. Nothing is changed.",
-        epilog="exit status: 0 no errors, 1 errors in the data, 2 wrong usage, 130 stopped by Ctrl-C\n\n"
-        "example: mde doctor /data/mine --set depth_scale=0.001 --html report.html",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        [
+            "mde doctor FOLDER --html doctor.html",
+            "mde doctor /data/mine --set depth_scale=0.001 --all --json found.json",
+        ],
+        "exit status: 0 no errors, 1 errors in the data, 2 wrong usage, 130 stopped by Ctrl-C",
     )
     made.add_argument("dir", help="folder of the data set, or its archive")
     made.add_argument("--layout", help="default: recognised; mde make-data --help lists them")
@@ -107,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures; opens offline")
     many = made.add_mutually_exclusive_group()
     many.add_argument(
-        "--sample", type=int, default=SAMPLE, metavar="N", help=f"frames of each split to decode (default {SAMPLE})"
+        "--sample", type=int, default=_SAMPLE, metavar="N", help=f"frames of each split to decode (default {_SAMPLE})"
     )
     many.add_argument("--all", action="store_true", help="decode all frames")
     made.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")

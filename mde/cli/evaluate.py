@@ -7,20 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mde.cli.arguments import Parser
 from mde.cli.datasets import take_data_settings
 from mde.cli.environment import prepare_process
 from mde.cli.scoring import add_prediction_options, add_truth_options, prediction_folder, truth_of
+from mde.console import console, say
 
 if TYPE_CHECKING:
     from mde.report.evaluation import Evaluation
 
-__all__ = ["run"]
+__all__ = ["make_parser", "run"]
 
 
 def run(words: Sequence[str]) -> int:
     """Score a folder of predictions, or write it in the form that KITTI's server takes; 0 on success."""
     own, settings = take_data_settings(words)
-    options = _parser().parse_args(own)
+    options = make_parser().parse_args(own)
     prepare_process()
     if options.export_kitti is not None:
         return _export(options)
@@ -59,8 +61,6 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _show(made: Evaluation, folder: Path) -> None:
-    from rich.console import Console
-
     from mde.report import metrics_table
 
     found = made.results
@@ -68,8 +68,7 @@ def _show(made: Evaluation, folder: Path) -> None:
     title = (
         f"{found.model} on {found.images} images, protocol {found.protocol['name']} ({found.protocol['fingerprint']})"
     )
-    console = Console()
-    console.print(
+    console().print(
         metrics_table(
             found.metrics,
             found.baseline,
@@ -80,24 +79,23 @@ def _show(made: Evaluation, folder: Path) -> None:
         )
     )
     for line in made.notes():
-        console.print(line, highlight=False, soft_wrap=True)
-    console.print(f"Written: {folder}", highlight=False, soft_wrap=True)
+        say(line)
+    say(f"Written: {folder}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="mde evaluate",
-        description="Score a folder of predictions (PNG, npy, npz, TIFF, EXR, PFM) that any tool wrote, exactly as mde "
-        "test scores a network. Predictions of other sizes are resized to the truth, as the protocol says.",
-        epilog="examples:\n"
-        "  mde evaluate --predictions out/ --encoding kitti --data kitti/densedepth --data.root /data/kitti\n"
-        "  mde evaluate --predictions disp/ --ambiguity affine_disparity --alignment disparity_scale_shift \\\n"
-        "      --data nyu/densedepth --data.root /data/nyu --protocol nyu_eigen\n"
-        "  mde evaluate --predictions out/ --truth gt/ --truth-encoding millimetres --protocol nyu_eigen\n"
-        "  mde evaluate --predictions runs/kitti/…/predictions --export-kitti submission/\n\n"
+def make_parser() -> Parser:
+    made = Parser(
+        "evaluate",
+        "Score a folder of predictions (PNG, npy, npz, TIFF, EXR, PFM) that any tool wrote, exactly as mde test scores "
+        "a network. Predictions of other sizes are resized to the truth, as the protocol says.",
+        [
+            "mde evaluate --predictions out/ --encoding kitti --data kitti/densedepth --data.root /data/kitti",
+            "mde evaluate --predictions disp/ --ambiguity affine_disparity --alignment disparity_scale_shift \\\n"
+            "      --data nyu/densedepth --data.root /data/nyu --protocol nyu_eigen",
+            "mde evaluate --predictions out/ --truth gt/ --truth-encoding millimetres --protocol nyu_eigen",
+            "mde evaluate --predictions runs/kitti/…/predictions --export-kitti submission/",
+        ],
         "exit status: 0 scored, 2 something is wrong with the options or the files",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     made.add_argument("--predictions", required=True, type=Path, metavar="DIR", help="folder of the predictions")
     made.add_argument("--protocol", metavar="NAME", help="how to score (default: the data set's)")

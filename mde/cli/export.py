@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mde.cli.arguments import size_pair
+from mde.cli.arguments import Parser, size_pair
 from mde.cli.environment import prepare_process
 from mde.errors import ConfigError, DatasetNotFoundError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mde.inference.export import ExportedModel, Parity
     from mde.models import DepthModule
 
-__all__ = ["run"]
+__all__ = ["make_parser", "run"]
 
 _SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
@@ -28,7 +28,7 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
 def run(words: Sequence[str]) -> int:
     """Export, compare with PyTorch, report; 0 when both say the same, 1 when not."""
-    options = _parser().parse_args(list(words))
+    options = make_parser().parse_args(list(words))
     target = _target(options)
     pictures = None if options.check is None else _pictures(options.check)
     prepare_process()
@@ -121,20 +121,19 @@ def _show(made: ExportedModel, found: Parity) -> None:
     print("\n".join(lines))
 
 
-def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="mde export",
-        description="Write a trained network as one file with all that surrounds it: bytes of a picture of any size "
-        "in (uint8 (B,H,W,3), RGB as PIL gives it), depth at that size out (float32 (B,1,H,W), metres of a metric "
-        "network). The file is compared with PyTorch, and kept only if both say the same.",
-        epilog="examples:\n"
-        "  mde export runs/quickstart/<date-time>/checkpoints/best.ckpt -o depth.onnx\n"
-        "  mde export best.ckpt -o depth.onnx --size 480x640 --check my_pictures\n"
-        "  mde export best.ckpt -o depth.pt2 --flip\n"
-        "  mde export depth-anything-v2-metric-indoor-small -o indoor.onnx --size 480x640\n\n"
+def make_parser() -> Parser:
+    made = Parser(
+        "export",
+        "Write a trained network as one file with all that surrounds it: bytes of a picture of any size in (uint8 "
+        "(B,H,W,3), RGB as PIL gives it), depth at that size out (float32 (B,1,H,W), metres of a metric network). The "
+        "file is compared with PyTorch, and kept only if both say the same.",
+        [
+            "mde export runs/quickstart -o depth.onnx",
+            "mde export best.ckpt -o depth.onnx --size 480x640 --check my_pictures",
+            "mde export best.ckpt -o depth.pt2 --flip",
+            "mde export depth-anything-v2-metric-indoor-small -o indoor.onnx --size 480x640",
+        ],
         "exit status: 0 written, 1 the file and PyTorch differ, 2 wrong usage",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     made.add_argument("checkpoint", help="a .ckpt of this library, the folder of a run, or a depth network of the hub")
     made.add_argument("-o", "--out", required=True, metavar="FILE", help="where it goes: .onnx or .pt2")

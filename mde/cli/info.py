@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 import mde
+from mde.cli.arguments import Parser
 from mde.cli.environment import usable_cores
-from mde.cli.experiments import names, resolve
+from mde.cli.experiments import comment, names, resolve
+from mde.console import console
 from mde.errors import ConfigError, nearest
 
-__all__ = ["run"]
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["SECTIONS", "make_parser", "pretrained", "run"]
 
 Facts = Mapping[str, Any]
 _TABLE = Path(mde.__file__).parent / "models" / "pretrained" / "known.yaml"  # read as a file: its package needs torch
@@ -25,7 +29,7 @@ _TABLE = Path(mde.__file__).parent / "models" / "pretrained" / "known.yaml"  # r
 
 def run(words: Sequence[str]) -> int:
     """Print all sections, one of them, or the explanation of one name; 0: found."""
-    options = _parser().parse_args(list(words))
+    options = make_parser().parse_args(list(words))
     if options.name is None:
         facts: Facts = {title: make() for title, make in SECTIONS.items()}
     elif options.name in SECTIONS:
@@ -35,7 +39,7 @@ def run(words: Sequence[str]) -> int:
     if options.format == "json":
         print(json.dumps(facts, indent=1))
     else:
-        print("\n".join(_lines(facts)))
+        _print(facts)
     return 0
 
 
@@ -94,13 +98,13 @@ def _protocols() -> Facts:
     from mde.protocol import PROTOCOLS
 
     return {
-        name: f"{p.fingerprint}, {p.min_depth:g} to {p.max_depth:g} m, crop {p.crop}, alignment {p.alignment}"
+        name: f"{p.fingerprint}; {p.min_depth:g} to {p.max_depth:g} m; crop {p.crop}; alignment {p.alignment}"
         for name, p in PROTOCOLS.items()
     }
 
 
 def _pretrained() -> Facts:
-    return {name: f"{entry['licence']}; {entry['ambiguity']}; {entry['hub']}" for name, entry in _known().items()}
+    return {name: f"{entry['licence']}; {entry['ambiguity']}; {entry['hub']}" for name, entry in pretrained().items()}
 
 
 SECTIONS: dict[str, Callable[[], Facts]] = {
@@ -124,8 +128,8 @@ def _explained(name: str) -> Facts:
     Raises:
         ConfigError: nothing has this name.
     """
-    if name in _known():
-        entry = _known()[name]
+    if name in pretrained():
+        entry = pretrained()[name]
         kind = "MarigoldDepth" if entry["family"] == "marigold" else "PretrainedDepth"
         use = f"mde test --model mde.models.{kind} --model.name {name} --data …"
         return {f"pretrained {name}": {**entry, "use": use}}
@@ -141,13 +145,13 @@ def _explained(name: str) -> Facts:
 
     if name in PROTOCOLS:
         return {f"protocol {name}": PROTOCOLS[name].to_dict()}
-    every = [*SECTIONS, *_known(), *names(), *layouts(), *PROTOCOLS]
+    every = [*SECTIONS, *pretrained(), *names(), *layouts(), *PROTOCOLS]
     raise ConfigError(f"nothing is called {name!r}", where="mde info", next_action=f"nearest: {nearest(name, every)}")
 
 
 def _experiment(path: Path) -> Facts:
     settings = yaml.safe_load(path.read_text())
-    facts = {"what": _comment(path), "file": str(path)}
+    facts = {"what": " ".join(comment(path)), "file": str(path)}
     for part in ("model", "data"):
         facts[part] = settings.get(part, {}).get("class_path", "")
     return {**facts, "epochs": settings.get("trainer", {}).get("max_epochs"), "use": f"mde fit --config {_name(path)}"}
@@ -160,22 +164,13 @@ def _name(path: Path) -> str:
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
-def _known() -> dict[str, dict[str, str]]:
+def pretrained() -> dict[str, dict[str, str]]:
+    """Facts about each network whose weights this library knows, by name."""
     return dict(yaml.safe_load(_TABLE.read_text()))
 
 
-def _comment(path: Path) -> str:
-    """The comment at the head of an experiment, as one text."""
-    lines: list[str] = []
-    for line in path.read_text().splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line.lstrip("# "))
-    return " ".join(lines)
-
-
 def _summary(path: Path) -> str:
-    return _sentence(_comment(path))
+    return _sentence(" ".join(comment(path)))
 
 
 def _sentence(text: str | None) -> str:
@@ -205,23 +200,60 @@ def _installed(wanted: Sequence[str]) -> dict[str, str]:
 
 # ---- printing --------------------------------------------------------------------------------------------------------
 
+_WIDE = 120  # columns of the output, for tables of many columns
+_COLUMNS = {
+    "versions": ("package", "version"),
+    "devices": ("device", "what it is"),
+    "extras": ("extra", "packages"),
+    "experiments": ("experiment", "what it is"),
+    "methods": ("method", "what it is"),
+    "data": ("layout", "what is in the folder"),
+    "protocols": ("protocol", "fingerprint", "range", "crop", "alignment"),
+    "pretrained": ("network", "licence of the weights", "what it says", "name on the hub"),
+}
 
-def _lines(facts: Facts) -> Iterator[str]:
+
+def _print(facts: Facts) -> None:
+    """A table for each part; what is missing stands out on a terminal."""
+    shown = console()
     for number, (title, section) in enumerate(facts.items()):
         if number:
-            yield ""
-        yield title
-        width = max((len(str(key)) for key in section), default=0)
-        for key, value in section.items():
-            yield f"  {key!s:<{width}}  {value}"
+            shown.print()
+        shown.print(_table(title, section, shown.width))
 
 
-def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="mde info",
-        description="What this installation has: versions, devices, extras, experiments, methods, data sets, "
-        "protocols, and pretrained networks with the licence of their weights.",
-        epilog="examples: mde info pretrained; mde info depth-anything-v2-small; mde info nyu_eigen --format json",
+def _table(title: str, section: Facts, width: int) -> Table:
+    """Each fact in a column of its own where there is room, else all beside the name, which is never broken."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    first, *others = _COLUMNS.get(title, ("", ""))
+    if width < _WIDE:
+        others = ["; ".join(others)]
+    made = Table(title=Text(title), title_style="bold", title_justify="left", box=SIMPLE_HEAD, show_edge=False)
+    made.show_header = title in _COLUMNS
+    made.add_column(first, no_wrap=True)
+    for column in others:
+        made.add_column(column, overflow="fold")
+    for key, value in section.items():
+        cells = str(value).split("; ", len(others) - 1)
+        made.add_row(Text(str(key), "bold"), *(Text(cell, "yellow" if "missing" in cell else "") for cell in cells))
+    return made
+
+
+def make_parser() -> Parser:
+    """The parser; it imports no torch."""
+    made = Parser(
+        "info",
+        "What this installation has: versions, devices, extras, experiments, methods, data sets, protocols, and "
+        "pretrained networks with the licence of their weights.",
+        [
+            "mde info",
+            "mde info pretrained",
+            "mde info depth-anything-v2-small",
+            "mde info nyu_eigen --format json",
+        ],
     )
     made.add_argument("name", nargs="?", help=f"a section ({', '.join(SECTIONS)}), or a name that one of them lists")
     made.add_argument("--format", choices=("text", "json"), default="text", help="default text")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,20 +9,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mde.cli.arguments import Parser
+from mde.console import animated
 from mde.data.layouts import get_layout, layouts
 from mde.data.writers import FrameSource, SourceFrame, mark, rendered
 from mde.errors import ConfigError
 
-__all__ = ["run"]
+__all__ = ["make_parser", "run"]
 
 
 def run(words: Sequence[str]) -> int:
     """Write the data set and say how to train on it."""
-    options = _parser().parse_args(list(words))
+    options = make_parser().parse_args(list(words))
     layout = get_layout(options.layout)
     root = Path(options.dir)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise ConfigError("the folder is not empty", where=root, next_action="give a new folder")
+        what = "the folder is not empty" if root.is_dir() else "there is a file of this name"
+        raise ConfigError(what, where=root, next_action="give a new folder")
     if options.n < 1:
         raise ConfigError(f"-n must be at least 1, got {options.n}")
     world = options.world or layout.world
@@ -49,18 +51,18 @@ class _Counted:
         self, index: int, height: int, width: int, intrinsics: NDArray[np.float32] | None = None, right: float = 0.0
     ) -> SourceFrame:
         self.made += 1
-        if sys.stderr.isatty():
+        if animated(stderr=True):
             print(f"\rframe {self.made}", end="", file=sys.stderr, flush=True)
         return self.source(index, height, width, intrinsics, right)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     known = "\n".join(f"  {layout.name:<24} {layout.summary}" for layout in layouts().values())
-    made = argparse.ArgumentParser(
-        prog="mde make-data",
-        description="Render a small data set in the layout of a real one, to try a recipe before a download.",
-        epilog=f"layouts:\n{known}\n\nexample: mde make-data kitti/raw /tmp/kitti -n 20",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    made = Parser(
+        "make-data",
+        "Render a small data set in the layout of a real one, to try a recipe before a download.",
+        ["mde make-data folder/rgbd FOLDER -n 60", "mde make-data kitti/raw /tmp/kitti -n 20"],
+        f"layouts:\n{known}",
     )
     made.add_argument("layout", help="one of the layouts below")
     made.add_argument("dir", help="a new folder")

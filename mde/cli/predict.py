@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mde.cli.environment import choose, prepare_process, this_machine
 from mde.cli.predict_clips import camera_number, counted, formats_for, open_camera, predict_clips, watch_camera
 from mde.cli.predict_options import make_parser
+from mde.console import animated, console
 from mde.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mde.inference.record import RunRecord
     from mde.inference.result import DepthResult
 
-__all__ = ["run"]
+__all__ = ["make_parser", "run"]
 
 _OF_TRAINER = ("ckpt_path", "config", "data", "model", "trainer", "run", "print_config", "seed_everything")
 _NEWS = 5  # lines about single pictures; the record has all
@@ -219,12 +220,12 @@ def _require_writable(out: Path) -> None:
 @contextmanager
 def _display(total: int | None) -> Iterator[Callable[[Summary, str], None]]:
     """A line that shows how far it is, on a terminal; news of single pictures in any case."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
-    console, told = Console(stderr=True), 0
+    errors, told = console(stderr=True), 0
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+    with Progress(*columns, console=errors, disable=not animated(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=total, speed="")
 
         def show(summary: Summary, news: str) -> None:
@@ -233,7 +234,7 @@ def _display(total: int | None) -> Iterator[Callable[[Summary, str], None]]:
             skipped = news.startswith("skipped: ")
             if skipped or (news and told < _NEWS):
                 told += not skipped
-                progress.console.print(f"mde: {news}", soft_wrap=True, markup=False, highlight=False)
+                progress.console.print(Text(f"mde: {news}"), soft_wrap=True)
 
         yield show
 

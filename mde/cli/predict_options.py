@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mde.cli.arguments import size_pair
+from mde.cli.arguments import Parser, size_pair
 
 __all__ = ["make_parser"]
 
@@ -17,32 +17,28 @@ stopped goes on where it was; unreadable pictures are listed, and the rest is do
 Without INPUT, with --ckpt_path or --config: the predictions of a data module by the Trainer, as mde test does it;
 mde predict --config NAME --help shows those options."""
 
-_EPILOG = """\
+_NOTES = """\
 formats: png16 (16 bits, its step in the file), npz, npy, tiff, exr, pfm; png16-256, png16-mm (metres only); pictures:
-  color, color-jpg, side (with photograph and bar), std; ply, glb (point clouds), mesh (metres and a camera only)
-  of videos: video (colours, bar, sound; the default), video-side (beside the clip); all others: one file a frame
+color, color-jpg, side (with photograph and bar), std; ply, glb (point clouds), mesh (metres and a camera only)
 
-examples:
-  mde predict photos/ --checkpoint runs/quickstart/<date-time> -o depth
-  mde predict 'photos/**/*.jpg' --checkpoint best.ckpt -o depth --format npz,side --color-range 0 10
-  mde predict a.jpg --checkpoint depth-anything-v2-small -o depth --anchor 320,400,2.5 --anchor 100,80,7
-  mde predict drive/ --checkpoint model.onnx -o depth --fov 80 --camera-height 1.65 --format ply
-  mde predict clip.mp4 --checkpoint best.ckpt -o depth --format video-side,npz --smooth flow
-  mde predict 0 --checkpoint best.ckpt -o depth
-  mde predict --ckpt_path runs/quickstart/<date-time>/checkpoints/best.ckpt
+formats of videos: video (colours, bar, sound; the default), video-side (beside the clip); all others: one file a frame
 
 exit status: 0 all done, 1 some were skipped, 2 something is wrong with the options, 130 stopped"""
 
+_EXAMPLES = (
+    "mde predict photos/ --checkpoint runs/quickstart -o depth",
+    "mde predict 'photos/**/*.jpg' --checkpoint best.ckpt -o depth --format npz,side --color-range 0 10",
+    "mde predict a.jpg --checkpoint depth-anything-v2-small -o depth --anchor 320,400,2.5 --anchor 100,80,7",
+    "mde predict drive/ --checkpoint model.onnx -o depth --fov 80 --camera-height 1.65 --format ply",
+    "mde predict clip.mp4 --checkpoint best.ckpt -o depth --format video-side,npz --smooth flow",
+    "mde predict 0 --checkpoint best.ckpt -o depth",
+    "mde predict --ckpt_path runs/quickstart",
+)
 
-def make_parser() -> argparse.ArgumentParser:
+
+def make_parser() -> Parser:
     """The parser; it imports neither torch nor NumPy."""
-    made = argparse.ArgumentParser(
-        prog="mde predict",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    made = Parser("predict", _DESCRIPTION, _EXAMPLES, _NOTES)
     made.add_argument("input", nargs="+", metavar="INPUT", help="pictures, videos, folders, patterns, .txt lists, 0")
     made.add_argument(
         "-c", "--checkpoint", required=True, metavar="X",

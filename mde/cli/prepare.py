@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, track
 
 from mde import __version__
+from mde.cli.arguments import Parser
+from mde.console import animated, complain, console
 from mde.data.layouts import recognise
 from mde.data.prepare.catalog import KnownData, RemoteFile
 from mde.data.prepare.download import Patience
@@ -26,14 +27,14 @@ from mde.errors import ConfigError, MdeError
 if TYPE_CHECKING:
     from mde.data.prepare.verify import Verdict
 
-__all__ = ["run"]
+__all__ = ["make_parser", "run"]
 
 _SPLITS = ("train", "val", "test")
 
 
 def run(words: Sequence[str]) -> int:
     """Returns 0 if the data set is complete, 1 if something is missing or wrong."""
-    options = _parser().parse_args(list(words))
+    options = make_parser().parse_args(list(words))
     if options.list or options.name is None:
         print(_table())
         return 0
@@ -53,7 +54,7 @@ def run(words: Sequence[str]) -> int:
     except ConfigError:
         raise
     except MdeError as error:
-        print(f"mde: error: {error}", file=sys.stderr)
+        complain(error)
         return 1
     except KeyboardInterrupt:
         print("mde: stopped; the same command goes on from here", file=sys.stderr)
@@ -116,8 +117,8 @@ def _licence(known: KnownData) -> str:
 def _bars() -> Iterator[Watch]:
     """A line for each file that is done, and progress bars where the output is a terminal."""
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    errors = console(stderr=True)
+    with Progress(*columns, console=errors, disable=not animated(stderr=True)) as progress:
         tasks: dict[tuple[str, str], TaskID] = {}
 
         def watch(file: RemoteFile, doing: str, done: int, total: int | None) -> None:
@@ -142,14 +143,14 @@ def _verify(known: KnownData, root: Path, options: argparse.Namespace) -> int:
     from mde.data.prepare.verify import Thoroughness, describe, verify
 
     def tracked(indices: Iterable[int], label: str) -> Iterable[int]:
-        console = Console(stderr=True)
-        return track(indices, label, console=console, transient=True, disable=not console.is_terminal)
+        errors = console(stderr=True)
+        return track(indices, label, console=errors, transient=True, disable=not animated(stderr=True))
 
     thoroughness = Thoroughness(options.sample, options.full, tuple(options.split or _SPLITS))
     try:
         verdict = verify(root, known, thoroughness, tracked)
     except MdeError as error:
-        print(f"mde: error: {error}\n{_steps(known, root)}", file=sys.stderr)
+        complain(f"{error}\n{_steps(known, root)}")
         return 1
     print(f"{root}: {known.title}")
     print("\n".join(describe(verdict)))
@@ -229,12 +230,12 @@ def _steps(known: KnownData, root: Path, verdict: Verdict | None = None) -> str:
     return "\n".join([*lines, f"  mde prepare {known.name} {root} --verify   looks again"])
 
 
-def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="mde prepare",
-        description="Fetch a data set, or say how to get it, and verify what lies in a folder, whoever put it there.",
-        epilog=_table() + "\n\nexit code: 0 complete, 1 something is missing or wrong, 2 the command was wrong",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def make_parser() -> Parser:
+    made = Parser(
+        "prepare",
+        "Fetch a data set, or say how to get it, and verify what lies in a folder, whoever put it there.",
+        ["mde prepare nyu", "mde prepare nyu /data/nyu --accept-licence", "mde prepare kitti /data/kitti --verify"],
+        f"{_table()}\n\nexit status: 0 complete, 1 something is missing or wrong, 2 the command was wrong",
     )
     made.add_argument("name", nargs="?", help=f"one of {', '.join(KNOWN)}")
     made.add_argument("dir", nargs="?", help="folder (or file) of the data set")

@@ -12,6 +12,18 @@ from mde.errors import CheckpointError, ConfigError, DatasetNotFoundError, MdeEr
 __all__ = ["exit_code", "one_line", "parser_problem"]
 
 
+_AGAINST = {
+    errno.EACCES: "give a path that you may read and write, or change its permissions",
+    errno.EPERM: "give a path that you may read and write, or change its permissions",
+    errno.EROFS: "give a path on a disk that can be written",
+    errno.EISDIR: "give a file, not a folder",
+    errno.ENOTDIR: "give a path below a folder: a part of this one is a file",
+    errno.EEXIST: "give another name: there is a file in the way",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.EMFILE: "raise the limit of open files: ulimit -n 4096",
+}
+
+
 def exit_code(error: BaseException) -> int:
     """2 when what the user gave is wrong, 1 when the work failed."""
     found = _own_error(error)
@@ -27,8 +39,8 @@ def one_line(error: BaseException) -> str | None:
         # a loader worker hands an exception over as the text of its whole traceback: its last line is the message
         lines = [line.strip() for line in str(found).splitlines() if line.strip()]
         return re.sub(r"^[\w.]*Error: ", "", lines[-1])
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"no space left on the device [{error.filename or 'disk'}]. Next: free space; what was written is whole"
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, BrokenPipeError):
+        return _of_the_system(error)
     if type(error).__name__ == "OutOfMemoryError":
         return "the accelerator's memory is full. Next: lower --data.batch_size, or use --trainer.precision bf16-mixed"
     if type(error).__name__ == "MisconfigurationException":  # Lightning's word for settings that cannot work
@@ -70,7 +82,21 @@ def parser_problem(message: str, keys: Iterable[str]) -> ConfigError:
         base = _base_before(message, wrong.start())
         hint = f"nearest: {nearest(name.rpartition('.')[2], base[1])}" if base[1] else "give the import path of a class"
         return ConfigError(f"there is no {base[0]} {name!r}", where=_place(message), next_action=hint)
+    if re.search(r"arguments are required: (?:\w+\.)?(?:data|model)\b", message):
+        hint = (
+            "give --config NAME, such as quickstart (mde experiments lists them), or --ckpt_path, or --model and --data"
+        )
+        return ConfigError("neither a network nor data are given", next_action=hint)
     return ConfigError(_value_problem(message), where=_place(message), next_action="see mde COMMAND --help")
+
+
+def _of_the_system(error: OSError) -> str:
+    """What the operating system refuses, as an error of ours is told."""
+    if error.errno == errno.ENOSPC:
+        return f"no space left on the device [{error.filename or 'disk'}]. Next: free space; what was written is whole"
+    where = error.filename2 or error.filename
+    place = "" if where is None else f" [{where}]"
+    return f"{(error.strerror or 'failed').lower()}{place}. Next: {_AGAINST.get(error.errno or 0, 'check the path')}"
 
 
 def _own_error(error: BaseException | None) -> MdeError | None:

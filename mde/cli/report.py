@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from mde.cli.arguments import Parser
+from mde.console import say
 from mde.errors import ConfigError
 
-__all__ = ["run"]
+__all__ = ["make_parser", "run"]
 
 _PAGE = Path("report.html")
 _FIGURES = (".png", ".pdf")
@@ -19,7 +18,7 @@ _ROWS = 6  # of the figure, where no images are named
 
 def run(words: Sequence[str]) -> int:
     """Write the page, the figure, or both; 0 when they are written."""
-    options = _parser().parse_args(list(words))
+    options = make_parser().parse_args(list(words))
     page, figure = options.out, options.figure
     if page is None and figure is None:
         page = _PAGE
@@ -31,17 +30,16 @@ def run(words: Sequence[str]) -> int:
 
     content = gather(options.run, force=options.force)
     content.require_kept(ids)
-    console = Console(highlight=False, soft_wrap=True)
     for name, found in content.mismatches.items():
-        console.print(f"not comparable with {content.methods[0].name}: {name}: {'; '.join(found)}", markup=False)
+        say(f"not comparable with {content.methods[0].name}: {name}: {'; '.join(found)}")
     for note in content.notes:
-        console.print(note, markup=False)
+        say(note)
     if page is not None:
         write_report(page, content, ids=ids, title=options.title)
-        console.print(f"written: {page} ({page.stat().st_size / 1e6:.1f} MB)", markup=False)
+        say(f"written: {page} ({page.stat().st_size / 1e6:.1f} MB)")
     if figure is not None:
         write_figure(figure, content, ids or _first(content.gallery), title=options.title)
-        console.print(f"written: {figure}", markup=False)
+        say(f"written: {figure}")
     return 0
 
 
@@ -57,14 +55,16 @@ def _require_suffix(path: Path | None, suffixes: Sequence[str], option: str) -> 
         raise ConfigError(f"cannot write {str(path)!r}", where=option, next_action=hint)
 
 
-def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="mde report",
-        description="Write what tests found as one HTML file that opens offline: metrics with intervals, curves, "
-        "images with a divider between methods, the worst images, tables by range and scene, a point cloud. With "
-        "--figure, the comparison figure of a paper.",
-        epilog="example: mde report runs/densedepth runs/unet -o comparison.html --figure comparison.pdf",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def make_parser() -> Parser:
+    made = Parser(
+        "report",
+        "Write what tests found as one HTML file that opens offline: metrics with intervals, curves, images with a "
+        "divider between methods, the worst images, tables by range and scene, a point cloud. With --figure, the "
+        "comparison figure of a paper.",
+        [
+            "mde report runs/quickstart -o report.html",
+            "mde report runs/densedepth runs/unet -o comparison.html --figure comparison.pdf",
+        ],
     )
     made.add_argument(
         "run",

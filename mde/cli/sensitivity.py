@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mde.cli.arguments import Parser
 from mde.cli.datasets import data_from_spec, take_data_settings
 from mde.cli.environment import prepare_process
 from mde.cli.scoring import add_prediction_options, add_truth_options, prediction_folder, truth_of
+from mde.console import animated, console, say
 from mde.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from mde.report.pairs import Case, Truth
     from mde.types import Ambiguity
 
-__all__ = ["run"]
+__all__ = ["make_parser", "run"]
 
 # option -> field of the protocol, what it reads, what it says
 _AXES: dict[str, tuple[str, type, str]] = {
@@ -45,7 +47,7 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 def run(words: Sequence[str]) -> int:
     """Print what every convention does, write the matrix, find published numbers; 0 on success, 1 if not found."""
     own, settings = take_data_settings(words)
-    options = _parser().parse_args(own)
+    options = make_parser().parse_args(own)
     prepare_process()
     published = _published(options.find, options.tolerance) if options.find else {}
     cases, truth, ambiguity, given = _source(options, settings)
@@ -150,43 +152,40 @@ def _published(text: str, tolerance: float | None) -> dict[str, Published]:
 def _counted(cases: Iterable[Case], total: int) -> Iterable[Case]:
     """The cases, with their number on a terminal."""
     for number, case in enumerate(cases, start=1):
-        if sys.stderr.isatty():
+        if animated(stderr=True):
             print(f"\r{number} of {total}", end="" if number < total else "\n", file=sys.stderr, flush=True)
         yield case
 
 
 def _show(made: Sensitivity, published: dict[str, Published], options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from mde.report.conventions import explained
 
-    console = Console(highlight=False)
+    shown = console()
     metrics = [*published] or ["abs_rel", "rmse", "delta1"]
-    console.print(made.effect_grid(metrics).table())
-    console.print(made.paragraph(metrics), markup=False)
+    shown.print(made.effect_grid(metrics).table())
+    shown.print(made.paragraph(metrics), markup=False)
     for path in (options.csv, options.json):
         if path is not None:
-            console.print(f"Written: {path}", markup=False, soft_wrap=True)
+            say(f"Written: {path}")
     if not published:
         return 0
     finding = made.find(published)
-    console.print(made.find_grid(finding, published, options.count).table())
-    console.print(explained(finding), markup=False)
+    shown.print(made.find_grid(finding, published, options.count).table())
+    shown.print(explained(finding), markup=False)
     return 0 if finding.matches[0].agrees else 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="mde sensitivity",
-        description="Score predictions under every combination of conventions in one pass: what does each do to the "
-        "numbers, and which ones did a published number use?",
-        epilog="examples:\n"
-        "  mde sensitivity runs/kitti-densedepth/2026-01-01_12-00-00 --find abs_rel=0.098,delta1=0.89\n"
-        "  mde sensitivity --predictions out/ --encoding kitti --data kitti/densedepth --data.root /data/kitti \\\n"
-        "      --crop kitti_garg,kitti_eigen --cap 50,80 --csv matrix.csv\n\n"
+def make_parser() -> Parser:
+    made = Parser(
+        "sensitivity",
+        "Score predictions under every combination of conventions in one pass: what does each do to the numbers, and "
+        "which ones did a published number use?",
+        [
+            "mde sensitivity runs/kitti-densedepth/2026-01-01_12-00-00 --find abs_rel=0.098,delta1=0.89",
+            "mde sensitivity --predictions out/ --encoding kitti --data kitti/densedepth --data.root /data/kitti \\\n"
+            "      --crop kitti_garg,kitti_eigen --cap 50,80 --csv matrix.csv",
+        ],
         "exit status: 0 done, 1 no combination gives the numbers of --find, 2 something is wrong with the options",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     made.add_argument("run", nargs="?", metavar="RUN", help="folder of a run, or a checkpoint: it predicts once more")
     made.add_argument("--predictions", type=Path, metavar="DIR", help="folder of predictions instead of a run")

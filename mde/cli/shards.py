@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 from collections.abc import Sequence
@@ -11,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from mde.cli.arguments import Parser
+from mde.console import animated
 from mde.data.layouts import get_layout, recognise
 from mde.errors import ConfigError
 
 if TYPE_CHECKING:
     from mde.data.base import DepthDataModule
 
-__all__ = ["run"]
+__all__ = ["make_parser", "run"]
 
 
 def run(words: Sequence[str]) -> int:
     """Write the shards and say how to train on them."""
-    options = _parser().parse_args(list(words))
+    options = make_parser().parse_args(list(words))
     if options.chunk_mb < 1 or options.workers < 0:
         raise ConfigError("--chunk-mb must be at least 1 and --workers at least 0")
     from mde.data.shards.writer import estimated_bytes, write_shards
@@ -78,16 +79,17 @@ def _readable(size: int) -> str:
 
 
 def _show(split: str, done: int, total: int) -> None:
-    if sys.stderr.isatty():
+    if animated(stderr=True):
         end = "\n" if done == total else ""
         print(f"\r{split} {done}/{total}", end=end, file=sys.stderr, flush=True)
 
 
-def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="mde shards",
-        description="Write a data set as chunk files of litdata, to read them from any disk or object store.",
-        epilog="The same call goes on after an interruption. Example: mde shards nyu/ nyu-shards/ --set depth=raw",
+def make_parser() -> Parser:
+    made = Parser(
+        "shards",
+        "Write a data set as chunk files of litdata, to read them from any disk or object store.",
+        ["mde shards nyu/ nyu-shards/ --estimate", "mde shards nyu/ nyu-shards/ --set depth=raw"],
+        "The same call goes on after an interruption.",
     )
     made.add_argument("dir", help="the data set")
     made.add_argument("out", help="a new folder")

@@ -16,14 +16,16 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mde.cli.arguments import Parser
 from mde.cli.environment import prepare_process
 from mde.cli.sweep_plan import Plan, Run, read_plan, settings_of
+from mde.console import console
 from mde.errors import ConfigError, DataFormatError
 
 if TYPE_CHECKING:
     from mde.report.results import Results
 
-__all__ = ["run"]
+__all__ = ["make_parser", "run"]
 
 
 def run(words: Sequence[str]) -> int:
@@ -32,7 +34,7 @@ def run(words: Sequence[str]) -> int:
     Returns:
         0; 1 if a run failed; 2 if a setting is wrong, before anything was trained.
     """
-    options = _parser().parse_args(list(words))
+    options = make_parser().parse_args(list(words))
     if options.jobs < 1:
         raise ConfigError(f"-j must be at least 1, got {options.jobs}")
     plan = _plan(options)
@@ -150,8 +152,6 @@ def _train(each: Run) -> int:
 
 
 def _report(plan: Plan, groups: Sequence[Sequence[Run]], root: Path, metrics: Sequence[str]) -> None:
-    from rich.console import Console
-
     from mde.report import Summary
 
     found = [(group[0].labels, [r for each in group if (r := _finished(each)) is not None]) for group in groups]
@@ -162,10 +162,10 @@ def _report(plan: Plan, groups: Sequence[Sequence[Run]], root: Path, metrics: Se
         summaries.append(Summary(plan.head, rows, metrics))
         titles.append(f"{root.name}: {_what(plan)}, seeds {', '.join(map(str, plan.seeds))}, protocol {protocol}")
     pages = [f"{title}\n\n{made.markdown()}" for title, made in zip(titles, summaries, strict=True)]
-    (root / "table.md").write_text("\n".join(pages))
-    (root / "table.csv").write_text("\n".join(made.csv() for made in summaries))
+    (root / "table.md").write_text("\n".join(pages), encoding="utf-8")
+    (root / "table.csv").write_text("\n".join(made.csv() for made in summaries), encoding="utf-8")
     for title, made in zip(titles, summaries, strict=True):
-        Console().print(made.table(title))
+        console().print(made.table(title))
     print(f"Written: {root / 'table.md'}, {root / 'table.csv'}")
 
 
@@ -177,14 +177,15 @@ def _what(plan: Plan) -> str:
     return ", ".join([f"{len(plan.recipes)} recipes"] * bool(plan.recipes) + list(plan.configs))
 
 
-def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="mde sweep",
-        description="Train and test every combination of settings, each with every seed, and compare them in a table.",
-        epilog="The same call goes on after an interruption: runs with a result are not repeated. Examples: "
-        "mde sweep encoders -j 2; "
-        "mde sweep --config quickstart --set model.encoder_lr=0.1,1 --set trainer.max_epochs=2 --seeds 0,1,2",
-        allow_abbrev=False,
+def make_parser() -> Parser:
+    made = Parser(
+        "sweep",
+        "Train and test every combination of settings, each with every seed, and compare them in a table.",
+        [
+            "mde sweep encoders -j 2",
+            "mde sweep --config quickstart --set model.encoder_lr=0.1,1 --set trainer.max_epochs=2 --seeds 0,1,2",
+        ],
+        "The same call goes on after an interruption: runs with a result are not repeated.",
     )
     made.add_argument(
         "sweep", nargs="?", help="a YAML file of recipes, config, set and seeds, or a shipped one: encoders, methods"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +12,9 @@ from typing import Any
 
 import torch
 import yaml
+from jsonargparse import DefaultHelpFormatter
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.trainer.states import TrainerFn
@@ -24,6 +24,7 @@ import mde.data
 from mde.callbacks import (
     AtomicCheckpointIO,
     BestCheckpoint,
+    EpochLines,
     EpochSeed,
     Gallery,
     ImagePanels,
@@ -35,10 +36,14 @@ from mde.callbacks import (
     Throughput,
 )
 from mde.callbacks.loggers import closing, make_loggers, place_loggers
+from mde.cli.arguments import Paragraphs, examples_text
 from mde.cli.environment import choose, this_machine
 from mde.cli.experiments import resolve
+from mde.cli.placeholders import require_given
 from mde.cli.problems import exit_code, one_line, parser_problem
 from mde.cli.runs import discard_empty_run_folder, last_checkpoint, new_run_folder
+from mde.cli.trainer_words import DESCRIPTIONS, EXAMPLES
+from mde.console import animated, complain
 from mde.data import DepthDataModule, MixedDataModule
 from mde.errors import ConfigError
 from mde.models import DepthModule
@@ -51,6 +56,7 @@ for _name in mde.data.__all__:  # so that --data KITTIDataModule is known by its
     getattr(mde.data, _name)
 
 _NOISE = ("litlogger", "TPU available", "HPU available", "Loading `train_dataloader` to estimate")
+_UNDONE = ("--model", "--data", "--trainer")
 _LINKED = ("depth_range", "image_size", "protocol")
 
 
@@ -80,7 +86,7 @@ def _run(words: Sequence[str], cli: type[DepthCLI]) -> int:
     _quieten()
     try:
         with _prepared(list(words)) as prepared:
-            cli(args=prepared, run_name=_run_name(words))
+            cli(args=prepared, run_name=_run_name(words), experiment=_config(words))
     except SystemExit as stop:
         return int(stop.code or 0) if not isinstance(stop.code, str) else 1
     except Exception as error:
@@ -88,7 +94,7 @@ def _run(words: Sequence[str], cli: type[DepthCLI]) -> int:
         line = one_line(error)
         if line is None:
             raise
-        print(f"mde: error: {line}", file=sys.stderr)
+        complain(line)
         return exit_code(error)
     return 0
 
@@ -101,6 +107,10 @@ class _Parser(LightningArgumentParser):
         raise parser_problem(str(ex) if ex else message, keys) from ex
 
 
+class _Help(Paragraphs, DefaultHelpFormatter):
+    """The types and defaults of the options, and examples as they are typed."""
+
+
 class DepthCLI(LightningCLI):
     """The command line of the library.
 
@@ -108,8 +118,8 @@ class DepthCLI(LightningCLI):
     depth range and the image size are the data set's, and are linked into the model.
     """
 
-    def __init__(self, args: list[str], run_name: str) -> None:
-        self.run_name = run_name
+    def __init__(self, args: list[str], run_name: str, experiment: str | None = None) -> None:
+        self.run_name, self.experiment = run_name, experiment
         super().__init__(
             model_class=DepthModule,
             datamodule_class=DepthDataModule,
@@ -120,7 +130,11 @@ class DepthCLI(LightningCLI):
             load_from_checkpoint_support=False,  # checkpoints carry their own way to be rebuilt
             seed_everything_default=0,
             parser_class=_Parser,
-            parser_kwargs={"allow_abbrev": False, **{name: {"allow_abbrev": False} for name in self.subcommands()}},
+            parser_kwargs={
+                "formatter_class": _Help,
+                "allow_abbrev": False,
+                **{name: {"allow_abbrev": False} for name in self.subcommands()},
+            },
             trainer_defaults={"log_every_n_steps": 20},
             args=args,
         )
@@ -130,6 +144,9 @@ class DepthCLI(LightningCLI):
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.usage = f"mde {subcommand} [--config NAME] [--KEY VALUE ...]"
+        parser.description = DESCRIPTIONS[subcommand]
+        parser.epilog = examples_text(EXAMPLES[subcommand])
         if subcommand == "test":
             parser.set_defaults(verbose=False)  # the table of `RunRecorder` has the same numbers, and what they are
         return parser
@@ -187,6 +204,9 @@ class DepthCLI(LightningCLI):
         ):
             folder = self.run_folder / "checkpoints"
             own += [BestCheckpoint(folder), LastCheckpoint(folder)]
+        shown = config.get("enable_progress_bar") is not False
+        if shown and not animated() and not any(isinstance(callback, ProgressBar) for callback in given):
+            own.append(EpochLines())
         return super()._instantiate_trainer(config, [*callbacks, *own])
 
     def _loggers(self) -> Any:
@@ -219,6 +239,7 @@ class DepthCLI(LightningCLI):
         rank_zero_info(f"Run folder: {self.run_folder}\nThis machine: {machine.cores} core(s); {workload.describe()}")
 
     def instantiate_classes(self) -> None:
+        require_given(self.settings.data.as_dict(), self.experiment)
         # weights that a checkpoint fills need not be found or downloaded
         with without_weights() if self.settings.get("ckpt_path") else nullcontext():
             super().instantiate_classes()
@@ -280,6 +301,7 @@ class _Check(DepthCLI):
 def _prepared(words: list[str]) -> Iterator[list[str]]:
     """Resolve names of experiments and checkpoints; settings that a checkpoint carries become the lowest defaults."""
     command, rest = words[0], words[1:]
+    _refuse_lost(rest)
     checkpoint = _option(rest, "--ckpt_path")
     if checkpoint is not None:
         if checkpoint == "last":
@@ -299,6 +321,24 @@ def _prepared(words: list[str]) -> Iterator[list[str]]:
         yield [command, "--config", str(path), *rest]
 
 
+def _refuse_lost(words: Sequence[str]) -> None:
+    """Refuse settings that would be dropped without a word.
+
+    Raises:
+        ConfigError: an experiment behind settings that it undoes, or one part of a protocol without the rest.
+    """
+    given = [word.partition("=")[0] for word in words]
+    last = max((place for place, word in enumerate(given) if word in ("--config", "-c")), default=0)
+    undone = next((word for word in given[:last] if word.startswith(_UNDONE)), None)
+    if undone is not None:
+        hint = "put --config first: settings are taken in order"
+        raise ConfigError("an experiment behind a setting puts its own in its place", where=undone, next_action=hint)
+    part = next((word for word in given if word.startswith("--data.protocol.")), None)
+    if part is not None:
+        hint = "give a name of mde info protocols, or a whole one: --data.protocol '{name: mine, alignment: median, …}'"
+        raise ConfigError("one setting of a protocol would drop all its others", where=part, next_action=hint)
+
+
 def _checkpoint_defaults(path: str, command: str) -> dict[str, Any]:
     """What a checkpoint says of its own run: everything to go on with `fit`, model and data otherwise."""
     payload = read_payload(path)
@@ -316,11 +356,15 @@ def _checkpoint_defaults(path: str, command: str) -> dict[str, Any]:
 
 
 def _run_name(words: Sequence[str]) -> str:
-    config = _option(list(words), "--config") or _option(list(words), "-c")
+    config = _config(words)
     if config is not None:
         return config.removesuffix(".yaml").replace("/", "-") if not Path(config).is_file() else Path(config).stem
     model = _option(list(words), "--model")
     return model.rpartition(".")[2].lower() if model else "run"
+
+
+def _config(words: Sequence[str]) -> str | None:
+    return _option(list(words), "--config") or _option(list(words), "-c")
 
 
 def _option(words: list[str], name: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress
 
+from mde.console import animated, console
 from mde.data.dataset import DepthDataset
 from mde.data.io import propose_scale, read_array
 from mde.data.worlds.pool import usable_cores
@@ -163,7 +162,7 @@ def _proposal(datasets: Mapping[str, DepthDataset]) -> tuple[float, str] | None:
 @contextmanager
 def _progress(label: str, total: int) -> Iterator[Any]:
     """Counts what an iterable yields, shown where someone looks."""
-    bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    bar = Progress(console=console(stderr=True), transient=True, disable=not animated(stderr=True))
     with bar:
         task = bar.add_task(label, total=total)
 

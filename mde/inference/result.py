@@ -59,6 +59,14 @@ class DepthResult:
             hint = "give NumPy arrays: float values (H,W), uint8 image (H,W,3), float std (H,W) and intrinsics (3,3)"
             raise ConfigError(f"these do not fit: {what}", where=self.source or "DepthResult", next_action=hint)
 
+    def __repr__(self) -> str:
+        """One line: size, what the numbers are and their range, the network, the picture."""
+        rows, columns = self.values.shape
+        known = self.values[np.isfinite(self.values)]
+        ends = f"{known.min():.3g} to {known.max():.3g} {self.unit}" if known.size else "nothing known"
+        names = [f"{key}={getattr(self, key)!r}" for key in ("model", "source") if getattr(self, key)]
+        return f"DepthResult({', '.join([f'{rows}x{columns}', self.ambiguity.value, ends, *names])})"
+
     @property
     def unit(self) -> str:
         """ "m" when `values` are metres."""

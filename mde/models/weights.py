@@ -6,9 +6,13 @@ shape: an encoder that is half random looks like a bad method and costs days.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +20,7 @@ from torch import Tensor, nn
 from mde.errors import CheckpointError
 from mde.rebuild import rebuilding
 
-__all__ = ["PRETRAINED", "load_file", "obtain", "read_state_dict"]
+__all__ = ["PRETRAINED", "hub_within_reach", "load_file", "obtain", "read_state_dict"]
 
 PRETRAINED = "pretrained"
 _SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
@@ -46,9 +50,35 @@ def obtain(
     return net
 
 
+@contextmanager
+def hub_within_reach() -> Iterator[None]:
+    """While files of the Hugging Face hub are asked for: without a network, those not kept from before are absent at
+    once. Its library would try each five times, some forty seconds long."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _has_address(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _has_address(url: str) -> bool:
+    """A host that has none cannot be reached, but for a proxy that finds it."""
+    if getproxies():
+        return True
+    try:
+        socket.getaddrinfo(urlsplit(url).hostname, None)
+    except OSError:
+        return False
+    return True
+
+
 def _download(make: Callable[[bool], nn.Module], name: str) -> nn.Module:
     try:
-        return make(True)
+        with hub_within_reach():
+            return make(True)
     # URLError, ConnectionError and the hub's errors are OSErrors; a broken file or an unknown tag is one of the others
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(

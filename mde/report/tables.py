@@ -102,7 +102,7 @@ class Grid:
         """For a terminal."""
         made = Table(title=escape(self.title) if self.title else None, title_justify="left", caption_justify="left")
         for column, head in enumerate(self.head):
-            made.add_column(Text(head), justify="left" if column < self.labels else "right")
+            made.add_column(Text(head), justify="left" if column < self.labels else "right", overflow="fold")
         for row in self.rows:
             made.add_row(*(Text(cell.text, style=_style(cell)) for cell in _cells(row)))
         if self.notes:

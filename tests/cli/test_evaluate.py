@@ -144,7 +144,7 @@ def test_data_modules_are_found_by_experiment_layout_and_folder(tmp_path):
     with pytest.raises(DataFormatError, match="none of the known layouts"):
         make_data_module(str(tmp_path / "empty"), {})
     with pytest.raises(DatasetNotFoundError):  # the experiment, whose name is a layout's, too
-        make_data_module("nyu/densedepth", {}).dataset("test")
+        make_data_module("nyu/densedepth", {"root": str(tmp_path / "nowhere")}).dataset("test")
 
 
 def test_settings_of_the_data_are_split_off():

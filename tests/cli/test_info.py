@@ -39,13 +39,28 @@ def test_everything_at_once(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_licences_of_the_weights_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["pretrained"]) == 0
+    title, head, rule, *rows = capsys.readouterr().out.splitlines()
+    assert title.strip() == "pretrained"
+    assert head.split("  ")[0].strip() == "network"
+    assert set(rule) <= {"─", " "}
+    for row, (name, entry) in zip(rows, yaml.safe_load(_TABLE.read_text()).items(), strict=True):
+        cells = [cell.strip() for cell in row.split("   ") if cell.strip()]
+        assert cells == [name, entry["licence"], entry["ambiguity"], entry["hub"]]
+
+
+@pytest.mark.parametrize("columns", ["60", "100", "200"])
+@pytest.mark.parametrize("section", ["pretrained", "protocols", "experiments"])
+def test_nothing_is_lost_in_narrow_terminals(
+    section: str, columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert run([section]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "pretrained"
-    table = yaml.safe_load(_TABLE.read_text())
-    assert len(lines) == 1 + len(table)
-    for line, (name, entry) in zip(lines[1:], table.items(), strict=True):
-        assert line.split()[0] == name
-        assert entry["licence"] in line
+    assert {len(line) for line in lines} <= set(range(int(columns) + 1))
+    assert not any("…" in line and "…/" not in line for line in lines)
+    for name, about in SECTIONS[section]().items():
+        assert any(line.split()[:1] == [name] for line in lines)  # whole, to be copied
+        assert about.split()[0].strip(";") in "".join(lines)
 
 
 @pytest.mark.parametrize("name", ["depth-anything-v2-large", "quickstart", "nyu/labeled", "nyu_eigen"])

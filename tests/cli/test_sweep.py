@@ -73,7 +73,7 @@ WRONG = {
     "form": ["--set", "trainer.max_epochs", "not a setting"],
     "seeds": ["--set", "trainer.max_epochs=1", "--seeds", "a", "not seeds"],
     "experiment": ["--config", "quikstart", "--set", "trainer.max_epochs=1", "nearest experiments: quickstart"],
-    "sweep": ["nowhere", "no such file or experiment"],
+    "sweep": ["nowhere", "no such file or sweep"],
     "nothing": ["nothing to compare"],
     "jobs": ["--set", "trainer.max_epochs=1", "-j", "0", "-j must be at least 1"],
 }

@@ -156,6 +156,8 @@ WRONG = {
     "checkpoint": (["--ckpt_path", "nowhere.ckpt"], "no such checkpoint", "runs/"),
     "last of nothing": (["--ckpt_path", "last"], "no run to go on with", "start one without"),
     "protocol": (["--data.protocol", "nyu_eigem"], "unknown protocol", "nyu_eigen"),
+    "part of a protocol": (["--data.protocol.alignment", "median"], "would drop all its others", "mde info protocols"),
+    "late experiment": (["--model.decay", "1", "--config=quickstart"], "puts its own in its place", "--config first"),
     "value": (["--trainer.max_epochs", "many"], "many", ""),
 }
 

@@ -124,7 +124,8 @@ def test_at_the_pictures_own_size(name: str, tmp_path: Path) -> None:
 def test_a_network_that_keeps_the_aspect_is_not_exported_at_any_size(family: str, tmp_path: Path) -> None:
     """Its file would keep the size that the tracing's picture came to, 2 % wrong for others, and say nothing."""
     torch.manual_seed(0)
-    with pytest.raises(ConfigError, match=r"depends on (their shape|the size).*Next: give --size .* instead of --dynamic"):
+    said = r"depends on (their shape|the size).*Next: give --size .* instead of --dynamic"
+    with pytest.raises(ConfigError, match=said):
         export(tiny(family).eval(), tmp_path / "a.onnx", dynamic=True)
 
 

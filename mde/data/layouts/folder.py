@@ -33,7 +33,7 @@ LAYOUTS = (
         matches=_is_tum,
         settings={"encoding": "tum", "split": "blocks"},
         writer="mde.data.writers.folder:write_tum",
-        configs=("folder/densedepth",),
+        configs=("folder/advised", "folder/densedepth"),
     ),
     Layout(
         name="folder/seven_scenes",
@@ -42,7 +42,7 @@ LAYOUTS = (
         matches=_is_scene,
         settings={"encoding": "seven_scenes", "split": "sequences"},
         writer="mde.data.writers.folder:write_seven_scenes",
-        configs=("folder/densedepth",),
+        configs=("folder/advised", "folder/densedepth"),
     ),
     Layout(
         name="folder/rgbd",
@@ -50,6 +50,6 @@ LAYOUTS = (
         data_module="mde.data.folder.RGBDFolderDataModule",
         matches=_is_folder,
         writer="mde.data.writers.folder:write_rgbd",
-        configs=("folder/densedepth",),
+        configs=("folder/advised", "folder/densedepth"),
     ),
 )

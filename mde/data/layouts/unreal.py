@@ -79,7 +79,7 @@ def _is_colour(path: Path) -> bool:
     return header[12:16] == b"IHDR" and header[24] == 8 and header[25] in (2, 6)
 
 
-def _layout(name: str, summary: str, matches: Callable[[Path], bool], world: str, config: str) -> Layout:
+def _layout(name: str, summary: str, matches: Callable[[Path], bool], world: str, *configs: str) -> Layout:
     return Layout(
         name=f"unreal/{name}",
         summary=summary,
@@ -88,7 +88,7 @@ def _layout(name: str, summary: str, matches: Callable[[Path], bool], world: str
         writer=f"mde.data.writers.unreal:write_{name}",
         settings={"layout": name},
         world=world,
-        configs=(f"unreal/{config}",),
+        configs=tuple(f"unreal/{config}" for config in configs),
     )
 
 
@@ -155,6 +155,8 @@ LAYOUTS = (
         _is_paper1,
         "rooms",
         "densedepth",
+        "resnet",
+        "resnet_paper1",
     ),
     _layout(
         "carla",

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from rich.console import Console
 from rich.progress import Progress
+
+from mde.console import console
 
 __all__ = ["fill_in_parallel", "shared_array", "usable_cores"]
 
@@ -104,7 +105,7 @@ def _nothing() -> None:
 @contextmanager
 def _progress(done: NDArray[np.uint8], label: str) -> Iterator[Callable[[], None]]:
     """A function to call often; it shows a bar once the work takes longer than a second."""
-    bar, start = Progress(console=Console(stderr=True), transient=True), time.monotonic()
+    bar, start = Progress(console=console(stderr=True), transient=True), time.monotonic()
     task = bar.add_task(label, total=len(done))
 
     def tick() -> None:

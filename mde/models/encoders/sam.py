@@ -21,7 +21,7 @@ from mde.errors import CheckpointError, ConfigError
 from mde.models.encoders.base import Encoder
 from mde.models.encoders.sam_attention import BlockedAttention
 from mde.models.lora import add_lora
-from mde.models.weights import obtain
+from mde.models.weights import hub_within_reach, obtain
 from mde.resizing import resized
 
 __all__ = ["SAM_CHECKPOINTS", "SamEncoder"]
@@ -169,7 +169,8 @@ def _architecture(name: str, config: Mapping[str, Any] | None) -> tuple[str, dic
 
 def _read_config(name: str) -> dict[str, Any]:
     try:
-        found = _transformers().SamVisionConfig.from_pretrained(name)
+        with hub_within_reach():
+            found = _transformers().SamVisionConfig.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"no configuration of a SAM encoder at {name!r} ({str(error).strip().splitlines()[0]})",

@@ -14,7 +14,7 @@ from mde.errors import CheckpointError, ConfigError, nearest
 from mde.models.pretrained.families import FAMILIES, family_of
 from mde.models.pretrained.known import hub_or_folder
 from mde.models.pretrained.preprocessing import Preprocessing, resample_of
-from mde.models.weights import PRETRAINED, read_state_dict
+from mde.models.weights import PRETRAINED, hub_within_reach, read_state_dict
 from mde.rebuild import rebuilding
 
 __all__ = ["make_network", "plain_config", "read_config", "read_preprocessing"]
@@ -40,7 +40,8 @@ def read_config(name: str, changes: Mapping[str, Any]) -> Any:
         return _config_from(cls, changes)
     place = hub_or_folder(name)
     try:
-        found = library.AutoConfig.from_pretrained(place)
+        with hub_within_reach():
+            found = library.AutoConfig.from_pretrained(place)
     except Exception as error:  # there is no end to what a file of another kind raises
         raise _absent(name, "configuration", "config.json", error) from error
     return _config_from(type(found), _merged(plain_config(found), changes, "model.config")) if changes else found
@@ -65,7 +66,8 @@ def read_preprocessing(name: str, config: Any, changes: Mapping[str, Any] | None
         return own.changed(changes or {})
     place = hub_or_folder(name)
     try:
-        processor = _transformers().AutoImageProcessor.from_pretrained(place)
+        with hub_within_reach():
+            processor = _transformers().AutoImageProcessor.from_pretrained(place)
     except Exception as error:  # as above
         if changes is None:
             raise _absent(name, "image processor", "preprocessor_config.json", error) from error
@@ -101,9 +103,10 @@ def make_network(name: str, config: Any, weights: str | None) -> nn.Module:
             return cast(nn.Module, net.float())
         source = (hub_or_folder(name), None) if weights == PRETRAINED else (None, read_state_dict(weights))
         try:
-            net, report = type(net).from_pretrained(
-                source[0], config=config, state_dict=source[1], output_loading_info=True
-            )
+            with hub_within_reach():
+                net, report = type(net).from_pretrained(
+                    source[0], config=config, state_dict=source[1], output_loading_info=True
+                )
         except Exception as error:
             raise _absent(name, "weights", "model.safetensors", error) from error
     missing = sorted(map(str, report["missing_keys"])) + sorted(map(str, report["mismatched_keys"]))

@@ -19,6 +19,7 @@ from mde.losses import DepthLoss
 from mde.models.as_predicted import AsPredicted, loss_for
 from mde.models.base import DepthModule
 from mde.models.pretrained.known import hub_or_folder
+from mde.models.weights import hub_within_reach
 from mde.types import Ambiguity, Batch, StepOutput
 
 __all__ = ["MarigoldDepth"]
@@ -114,7 +115,8 @@ def _pipeline(name: str) -> Any:
         raise ConfigError("Marigold needs diffusers", next_action="pip install 'mde[marigold]'") from error
     place, kind = hub_or_folder(name), cast(Any, diffusers).MarigoldDepthPipeline
     try:
-        made = kind.from_pretrained(place, low_cpu_mem_usage=False)  # or it asks for accelerate
+        with hub_within_reach():
+            made = kind.from_pretrained(place, low_cpu_mem_usage=False)  # or it asks for accelerate
     except Exception as error:  # there is no end to what the files of another kind raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         local = Path(place).is_dir()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from mde.cli import COMMANDS, TRAINER_COMMANDS
 from mde.cli.experiments import names
 from mde.data.encodings import ENCODINGS
 from mde.data.layouts import layouts
 from mde.protocol import PROTOCOLS
-
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+from tests.docs.blocks import PAGES, ROOT
 
 
 def test_the_page_of_the_data_sets_lists_every_layout_and_encoding_as_it_is():
@@ -45,11 +42,3 @@ def test_the_page_of_evaluation_names_every_protocol_of_others():
     own = {"none", "rooms", "street", "kinect", "synthia_80", "unreal_80", "unreal_20", "kitti_official"}
     assert len(named) == len(set(named))
     assert set(named) == set(PROTOCOLS) - own
-
-
-def test_the_python_of_the_page_of_evaluation_runs():
-    page = (ROOT / "docs" / "evaluation.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert blocks
-    for block in blocks:
-        exec(compile(block, "docs/evaluation.md", "exec"), {})
