@@ -37,7 +37,8 @@ def test_everything_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(facts["methods"].values())
 
 
-def test_licences_of_the_weights_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_licences_of_the_weights_are_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     assert run(["pretrained"]) == 0
     title, head, rule, *rows = capsys.readouterr().out.splitlines()
     assert title.strip() == "pretrained"

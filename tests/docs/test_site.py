@@ -13,7 +13,6 @@ from tests.docs.blocks import ROOT
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("docs: site")
 def test_sphinx_makes_a_page_of_each_page(tmp_path: Path) -> None:
     pytest.importorskip("myst_nb", reason="needs what the extra dev has: sphinx, furo, myst-nb, sphinx-copybutton")
     words = ["-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", str(tmp_path / "trees")]
