@@ -9,8 +9,9 @@ Public names are loaded on first use, so that ``import mde`` costs milliseconds 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mde.lazy import lazily
 
 if TYPE_CHECKING:
     from mde.alignment import Alignment as Alignment
@@ -26,18 +27,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "Alignment": "mde.alignment",
-    "Ambiguity": "mde.types",
-    "DepthResult": "mde.inference.result",
-    "EvalProtocol": "mde.protocol",
-    "Prediction": "mde.types",
-    "Predictor": "mde.inference.predictor",
-    "align": "mde.alignment",
-    "get_protocol": "mde.protocol",
-    "load": "mde.models.checkpoint",
-    "read_depth": "mde.inference.result",
-}
 __all__ = [
     "Alignment",
     "Ambiguity",
@@ -52,13 +41,13 @@ __all__ = [
     "read_depth",
 ]
 
+_NAMES = {
+    "alignment": ("Alignment", "align"),
+    "inference.predictor": ("Predictor",),
+    "inference.result": ("DepthResult", "read_depth"),
+    "models.checkpoint": ("load",),
+    "protocol": ("EvalProtocol", "get_protocol"),
+    "types": ("Ambiguity", "Prediction"),
+}
 
-def __getattr__(name: str) -> Any:
-    """Load a public name from its home module (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'mde' has no attribute {name!r}; public names: {', '.join(__all__)}")
-    return getattr(import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _NAMES)

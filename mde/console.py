@@ -48,14 +48,14 @@ def animated(*, stderr: bool = False) -> bool:
 
 
 def say(text: object, style: str = "", *, stderr: bool = False) -> None:
-    """Print one line or more as they are: paths in them stay whole, brackets are brackets.
+    """Print one line or more as they are: paths stay whole, brackets are brackets, a rich `Text` keeps its style.
 
     >>> say("written: runs/[a]/report.html")
     written: runs/[a]/report.html
     """
     from rich.text import Text
 
-    console(stderr=stderr).print(Text(str(text), style), soft_wrap=True)
+    console(stderr=stderr).print(text if isinstance(text, Text) else Text(str(text), style), soft_wrap=True)
 
 
 def complain(text: object, kind: str = "error") -> None:

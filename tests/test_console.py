@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from rich.text import Text
 
 from mde.cli.info import SECTIONS
 from mde.console import FILE_WIDTH, animated, complain, console, say, tolerate_encoding
@@ -51,6 +52,13 @@ def test_a_file_gets_whole_lines_without_control_characters() -> None:
     assert not any(ord(sign) < 32 and sign != "\n" for sign in text)
     assert "[this]" in text
     assert "…" not in text
+
+
+def test_a_styled_text_keeps_its_colours_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    sys.stdout = screen = Terminal()
+    say(Text.assemble(("error", "bold red"), " of [this]"))
+    assert screen.getvalue() == "\x1b[1;31merror\x1b[0m of [this]\n"
 
 
 @pytest.mark.parametrize("columns", [30, 60, 200])

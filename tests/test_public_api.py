@@ -6,8 +6,6 @@ from importlib import import_module
 
 import pytest
 
-import mde
-
 PUBLIC = {
     "mde": """
         Alignment Ambiguity DepthResult EvalProtocol Prediction Predictor __version__ align get_protocol load read_depth
@@ -119,7 +117,10 @@ def test_protocol_names_are_kept():
     assert promised <= set(PROTOCOLS)
 
 
-def test_an_unknown_name_is_an_attribute_error_that_helps():
-    with pytest.raises(AttributeError, match=r"public names: .*load"):
-        mde.nothing  # noqa: B018
-    assert "load" in dir(mde)
+@pytest.mark.parametrize("module", ["mde", "mde.data", "mde.data.kitti", "mde.demo", "mde.doctor", "mde.inference"])
+def test_an_unknown_name_is_an_attribute_error_that_helps(module):
+    found = import_module(module)
+    public = [name for name in found.__all__ if name not in ("SAMPLE", "__version__")]
+    with pytest.raises(AttributeError, match=rf"{module}.*nothing.*public names: .*{public[0]}"):
+        found.nothing  # noqa: B018
+    assert set(public) <= set(dir(found))

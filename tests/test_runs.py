@@ -51,6 +51,7 @@ def test_an_interval_belongs_to_the_number_it_is_printed_with() -> None:
     assert made.intervals.keys() == made.ratio_intervals.keys() == {"abs_rel", "delta1"}
 
 
+@pytest.mark.parametrize("name", ["results.json", "notes.txt"])
 @pytest.mark.parametrize(
     "content",
     [
@@ -62,10 +63,10 @@ def test_an_interval_belongs_to_the_number_it_is_printed_with() -> None:
         "\x80",
     ],
 )
-def test_other_files_end_in_one_line(content: str, tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_bytes(content.encode("latin-1"))
-    with pytest.raises(DataFormatError, match=r"not a result file.*results\.json.*Next: ") as caught:
-        read_run(tmp_path)
+def test_other_files_end_in_one_line(content: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content.encode("latin-1"))
+    with pytest.raises(DataFormatError, match=rf"not a result file.*{name}.*Next: .*results\.json") as caught:
+        read_run(tmp_path if name == "results.json" else tmp_path / name)
     assert "\n" not in str(caught.value)
 
 

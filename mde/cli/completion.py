@@ -47,18 +47,18 @@ def command_words() -> dict[str, CommandWords]:
     from mde.cli.experiments import names
     from mde.cli.trainer_words import FLAGS
 
+    known = _known()
     made = {
         name: CommandWords(about, FLAGS, {"--config": names(), "-c": names()})
         for name, about in TRAINER_COMMANDS.items()
     }
     for name, (module, about) in COMMANDS.items():
-        made[name] = _of_parser(name, about, import_module(module).make_parser())
+        made[name] = _of_parser(name, about, import_module(module).make_parser(), known)
     return {**made, "experiments": CommandWords("list the experiments that ship with the library", ())}
 
 
-def _of_parser(name: str, about: str, parser: Parser) -> CommandWords:
-    known, flags = _known(), list[str]()
-    values: dict[str, Sequence[str]] = {}
+def _of_parser(name: str, about: str, parser: Parser, known: Mapping[str, Sequence[str]]) -> CommandWords:
+    flags, values = list[str](), dict[str, Sequence[str]]()
     first = list(known.get(name, ()))
     for action in parser._actions:
         flags += action.option_strings

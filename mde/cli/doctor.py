@@ -13,6 +13,7 @@ from rich.text import Text
 
 from mde.cli.arguments import Parser
 from mde.console import say
+from mde.doctor import SAMPLE
 from mde.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ __all__ = ["make_parser", "run"]
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "blue"}
 _NAMED = 3  # items of a finding that the terminal shows
-_SAMPLE = 200  # as mde.doctor's, which takes seconds to import
 
 
 def run(words: Sequence[str]) -> int:
@@ -113,7 +113,7 @@ def make_parser() -> Parser:
     made.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures; opens offline")
     many = made.add_mutually_exclusive_group()
     many.add_argument(
-        "--sample", type=int, default=_SAMPLE, metavar="N", help=f"frames of each split to decode (default {_SAMPLE})"
+        "--sample", type=int, default=SAMPLE, metavar="N", help=f"frames of each split to decode (default {SAMPLE})"
     )
     many.add_argument("--all", action="store_true", help="decode all frames")
     made.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")

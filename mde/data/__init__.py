@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mde.lazy import lazily
 
 if TYPE_CHECKING:
     from mde.data.base import DepthDataModule
@@ -44,37 +45,18 @@ __all__ = [
 ]
 
 # reading a depth map must not cost the seconds that importing Lightning takes
-_HOMES = {
-    "DepthDataModule": "base",
-    "DepthDataset": "dataset",
-    "KITTIDataModule": "kitti",
-    "KITTIDataset": "kitti",
-    "KITTISelectionDataModule": "kitti",
-    "MixedDataModule": "mixed",
-    "MixedDataset": "mixed",
-    "NYUDepthV2DataModule": "nyu",
-    "NYUDepthV2Dataset": "nyu",
-    "ProceduralDataModule": "procedural",
-    "ProceduralDataset": "procedural",
-    "RGBDFolderDataModule": "folder",
-    "RGBDFolderDataset": "folder",
-    "RawSample": "dataset",
-    "RightView": "dataset",
-    "SYNTHIADataModule": "synthia",
-    "SYNTHIADataset": "synthia",
-    "ShardedDataModule": "shards",
-    "ShardedDataset": "shards",
-    "UnrealDataModule": "unreal",
-    "UnrealDataset": "unreal",
-    "write_shards": "shards.writer",
+_NAMES = {
+    "base": ("DepthDataModule",),
+    "dataset": ("DepthDataset", "RawSample", "RightView"),
+    "folder": ("RGBDFolderDataModule", "RGBDFolderDataset"),
+    "kitti": ("KITTIDataModule", "KITTIDataset", "KITTISelectionDataModule"),
+    "mixed": ("MixedDataModule", "MixedDataset"),
+    "nyu": ("NYUDepthV2DataModule", "NYUDepthV2Dataset"),
+    "procedural": ("ProceduralDataModule", "ProceduralDataset"),
+    "shards": ("ShardedDataModule", "ShardedDataset"),
+    "shards.writer": ("write_shards",),
+    "synthia": ("SYNTHIADataModule", "SYNTHIADataset"),
+    "unreal": ("UnrealDataModule", "UnrealDataset"),
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mde.data' has no attribute {name!r}")
-    return getattr(import_module(f"mde.data.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _NAMES)

@@ -7,16 +7,13 @@ first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mde.lazy import lazily
 
 if TYPE_CHECKING:
     from mde.demo.server import Served, serve
 
 __all__ = ["Served", "serve"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'mde.demo' has no attribute {name!r}; public names: {', '.join(__all__)}")
-    return getattr(import_module("mde.demo.server"), name)
+__getattr__, __dir__ = lazily(__name__, {"server": ("Served", "serve")})

@@ -15,6 +15,7 @@ from mde.console import animated, console
 from mde.data.dataset import DepthDataset
 from mde.data.io import propose_scale, read_array
 from mde.data.worlds.pool import usable_cores
+from mde.doctor import SAMPLE
 from mde.doctor.findings import Finding, finding, ordered
 from mde.doctor.frame import Measured, own_files
 from mde.doctor.geometry import check_geometry
@@ -26,10 +27,7 @@ from mde.doctor.splits import FileTally, Pair, candidates, check_files, check_ne
 from mde.doctor.tally import SPLITS, Tally
 from mde.errors import MdeError
 
-__all__ = ["SAMPLE", "Examination", "examine"]
-
-SAMPLE = 200
-"""Frames of each split that are decoded unless all are asked for."""
+__all__ = ["Examination", "examine"]
 
 _JUDGED = 8  # depth files from which a scale is proposed
 _WORTH_A_PROCESS = 16  # jobs; a fork costs some tens of milliseconds

@@ -5,8 +5,9 @@ Names are imported when first used: reading a depth map back must not cost the s
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mde.lazy import lazily
 
 if TYPE_CHECKING:
     from mde.inference.camera import Camera
@@ -18,19 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Camera", "DepthResult", "OnnxModel", "Predictor", "TiledDepth", "masked", "read_depth", "sources"]
 
-_HOMES = {
-    "Camera": "camera",
-    "DepthResult": "result",
-    "OnnxModel": "export",
-    "Predictor": "predictor",
-    "TiledDepth": "tiling",
-    "masked": "result",
-    "read_depth": "result",
-    "sources": "inputs",
+_NAMES = {
+    "camera": ("Camera",),
+    "export": ("OnnxModel",),
+    "inputs": ("sources",),
+    "predictor": ("Predictor",),
+    "result": ("DepthResult", "masked", "read_depth"),
+    "tiling": ("TiledDepth",),
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mde.inference' has no attribute {name!r}; public names: {', '.join(__all__)}")
-    return getattr(import_module(f"mde.inference.{_HOMES[name]}"), name)
+__getattr__, __dir__ = lazily(__name__, _NAMES)

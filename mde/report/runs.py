@@ -53,7 +53,7 @@ def read_run(run: str | Path) -> ScoredRun:
 
         return ScoredRun(name or place, place, read_online(place.removeprefix(_WANDB)))
     path = _results_file(Path(place))
-    if path.suffix != ".json":
+    if path.is_dir():
         from mde.report.wandb_runs import read_offline
 
         return ScoredRun(name or path.name, str(path), read_offline(path))

@@ -92,7 +92,7 @@ def test_files_elsewhere(folder: Path) -> None:
 def test_a_shell_reads_its_script(shell: str, folder: Path) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
-    run([shell, "-n", str(folder / f"mde.{shell}")])
+    assert run([shell, "-n", str(folder / f"mde.{shell}")]) == ""
 
 
 def test_zsh_offers_the_same(folder: Path) -> None:

@@ -21,7 +21,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mde.cli.shards import run
 from mde.data.base import DepthDataModule, SeededSampler
-from mde.data.dataset import DepthDataset, RawSample
+from mde.data.dataset import ChangedDataset, RawSample
 from mde.data.encodings import DepthEncoding
 from mde.data.io import read_image, write_depth, write_image
 from mde.data.layouts import get_layout
@@ -263,21 +263,8 @@ def test_other_batches_are_not_taken_for_the_rest(shards: Path) -> None:
 # -------------------------------------------------------------------------------------------------------------- damage
 
 
-class Stops(DepthDataset):
+class Stops(ChangedDataset):
     """A data set whose second frame cannot be read."""
-
-    def __init__(self, dataset: DepthDataset) -> None:
-        super().__init__(dataset.transform)
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def frame_id(self, index: int) -> str:
-        return self.dataset.frame_id(index)
-
-    def files(self, index: int) -> tuple[Path, ...]:
-        return self.dataset.files(index)
 
     def read(self, index: int) -> RawSample:
         if index == 1:

@@ -7,8 +7,9 @@ using a Multi-Scale Deep Network", NeurIPS 2014 (the split).
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mde.lazy import lazily
 
 if TYPE_CHECKING:
     from mde.data.kitti.calibration import Calibration, nominal_calibration, read_calibration
@@ -49,14 +50,5 @@ _NAMES = {
     "submission": ("export_submission",),
     "velodyne": ("ScanReader", "project_velodyne", "read_scan"),
 }
-_HOMES = {name: home for home, names in _NAMES.items() for name in names}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mde.data.kitti' has no attribute {name!r}")
-    return getattr(import_module(f"mde.data.kitti.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _NAMES)

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mde.lazy import lazily
 
 if TYPE_CHECKING:
     from mde.data.nyu.camera import NYU_INTRINSICS, nyu_camera
@@ -27,24 +28,11 @@ __all__ = [
 ]
 
 # a writer needs the camera and not the seconds that importing Lightning takes
-_HOMES = {
-    "FILE_NAME": "labeled",
-    "NYU_FRAMES": "splits",
-    "NYU_INTRINSICS": "camera",
-    "NYUDepthV2DataModule": "module",
-    "NYUDepthV2Dataset": "labeled",
-    "nyu_camera": "camera",
-    "official_test_rows": "splits",
-    "paper0_rows": "splits",
-    "split_rows": "splits",
+_NAMES = {
+    "camera": ("NYU_INTRINSICS", "nyu_camera"),
+    "labeled": ("FILE_NAME", "NYUDepthV2Dataset"),
+    "module": ("NYUDepthV2DataModule",),
+    "splits": ("NYU_FRAMES", "official_test_rows", "paper0_rows", "split_rows"),
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mde.data.nyu' has no attribute {name!r}")
-    return getattr(import_module(f"mde.data.nyu.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _NAMES)
