@@ -42,7 +42,7 @@ class Terminal(io.StringIO):
 
 def printed(stream: io.StringIO) -> str:
     sys.stdout = stream
-    console().print(GRID.table())
+    console().print(GRID)
     return stream.getvalue()
 
 
@@ -68,6 +68,17 @@ def test_columns_decide(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(map(len, text.splitlines())) <= columns
     assert "…" not in text
     assert text.count("x") == 30  # folded, not cut
+
+
+def test_numbers_are_never_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no room for all columns, rows stand one under another."""
+    for columns in range(20, 90):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = printed(io.StringIO()).splitlines()
+        words = [word for line in lines for word in line.replace("│", " ").replace("┃", " ").split()]
+        assert {"0.123", "0.004", "0.2", "1"} <= set(words), columns
+        assert sum("abs_rel" in word for word in words) == 1, columns
+        assert any("┃" in line for line in lines) == (columns >= 12 + 7 + 30 + 10), columns  # the cells and the frame
 
 
 def test_colours_only_where_they_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +120,7 @@ def test_signs_that_cannot_be_encoded_are_spelled(encoding: str) -> None:
     sys.stdout = io.TextIOWrapper(raw, encoding=encoding)
     tolerate_encoding()
     print("± … ↑ ↓ × 漢")
-    console().print(GRID.table())
+    console().print(GRID)
     sys.stdout.flush()
     text = raw.getvalue().decode(encoding)
     assert ("±" if encoding != "ascii" else "+-") in text

@@ -52,7 +52,7 @@ def test_the_table_has_the_ratio_and_reads_without_colour():
     assert "0.25" in row
     assert "↑" in next(line for line in lines if "delta1" in line)
     alone = metrics_table({"abs_rel": 0.1}, None, title="t")
-    assert len(alone.columns) == 2
+    assert len(alone.head) == 2
 
 
 def drawn(figure) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -170,12 +171,13 @@ def pretrained() -> dict[str, dict[str, str]]:
 
 
 def _summary(path: Path) -> str:
-    return _sentence(" ".join(comment(path)))
+    """What it is, without how: that comes after the colon."""
+    return _sentence(" ".join(comment(path))).partition(": ")[0]
 
 
 def _sentence(text: str | None) -> str:
     """Up to the first full stop."""
-    return " ".join((text or "").split()).split(". ")[0].rstrip(".")
+    return re.split(r"(?<!et al)\. ", " ".join((text or "").split()))[0].rstrip(".")
 
 
 def _required(line: str) -> tuple[str, str | None]:

@@ -162,7 +162,7 @@ def _show(made: Sensitivity, published: dict[str, Published], options: argparse.
 
     shown = console()
     metrics = [*published] or ["abs_rel", "rmse", "delta1"]
-    shown.print(made.effect_grid(metrics).table())
+    shown.print(made.effect_grid(metrics))
     shown.print(made.paragraph(metrics), markup=False)
     for path in (options.csv, options.json):
         if path is not None:
@@ -170,7 +170,7 @@ def _show(made: Sensitivity, published: dict[str, Published], options: argparse.
     if not published:
         return 0
     finding = made.find(published)
-    shown.print(made.find_grid(finding, published, options.count).table())
+    shown.print(made.find_grid(finding, published, options.count))
     shown.print(explained(finding), markup=False)
     return 0 if finding.matches[0].agrees else 1
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 
 from mde.errors import ConfigError, ProtocolMismatchError, nearest
 from mde.report.comparable import differences
@@ -176,8 +175,7 @@ class Comparison:
 
     def table(self) -> Group:
         """For a terminal, to be printed by rich."""
-        tables: list[Table] = [grid.table() for grid in self.grids()]
-        return Group(*tables)
+        return Group(*self.grids())
 
     def grids(self) -> list[Grid]:
         """The runs, and where there are paired tests each run's difference from the reference."""

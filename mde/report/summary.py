@@ -9,8 +9,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.table import Table
-
 from mde.protocol import EvalProtocol, require_same
 from mde.report.results import Results
 from mde.report.tables import Grid, direction
@@ -78,9 +76,9 @@ class Summary:
             writer.writerow([*labels, len(runs), *(x for spread in self.spreads(runs).values() for x in spread)])
         return out.getvalue()
 
-    def table(self, title: str) -> Table:
+    def table(self, title: str) -> Grid:
         """The table for a terminal."""
-        return self._grid(title).table()
+        return self._grid(title)
 
     def _grid(self, title: str = "") -> Grid:
         head, *rows = self.cells()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +30,8 @@ _NEITHER = ("within_1_std", "within_2_std", "within_3_std")  # best where they a
 _DIGITS = 4  # decimals of a number whose uncertainty is unknown
 _SHOWN = ("abs_rel", "rmse", "silog", "delta1")
 _MOST = 6  # decimals at most
+_FRAME = 3  # columns of a terminal for the frame around a cell
+_LABEL = 12  # columns of a terminal below which a name is not folded
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table without a form.
+    """A table without a form; rich prints it.
 
     Attributes:
         head: of the columns.
@@ -98,16 +102,45 @@ class Grid:
         table = f"<table>\n{title}<thead>\n{line(self.head, 'th')}</thead>\n<tbody>\n{body}</tbody>\n</table>\n"
         return table + "".join(f"<p>{html.escape(note)}</p>\n" for note in self.notes)
 
-    def table(self) -> Table:
-        """For a terminal."""
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """For a terminal: numbers are never broken, texts where they must; without room for that, row under row."""
+        least, most = self._needs()
+        room = options.max_width - _FRAME * len(self.head) - 1
+        if sum(least) > room:
+            yield from self._stacked()
+            return
         made = Table(title=escape(self.title) if self.title else None, title_justify="left", caption_justify="left")
-        for column, head in enumerate(self.head):
-            made.add_column(Text(head), justify="left" if column < self.labels else "right", overflow="fold")
+        for column, (head, width) in enumerate(zip(self.head, _shared(least, most, room), strict=True)):
+            justify: JustifyMethod = "left" if column < self.labels else "right"
+            made.add_column(Text(head), justify=justify, overflow="fold", width=width)
         for row in self.rows:
             made.add_row(*(Text(cell.text, style=_style(cell)) for cell in _cells(row)))
         if self.notes:
             made.caption = Text("\n".join(self.notes))
-        return made
+        yield made
+
+    def _needs(self) -> tuple[list[int], list[int]]:
+        """Of each column the columns of a terminal that it needs at least, and those at which no cell is folded."""
+        texts = zip(self.head, *(self._texts(row, lambda cell: cell.text) for row in self.rows), strict=True)
+        least, most = [], []
+        for column, cells in enumerate(texts):
+            longest = max(cell_len(word) for text in cells for word in text.split(" "))
+            least.append(min(longest, _LABEL) if column < self.labels else longest)
+            most.append(max(map(cell_len, cells)))
+        return least, most
+
+    def _stacked(self) -> Iterator[Text]:
+        """A line for each cell, with the head before it."""
+        if self.title:
+            yield Text(self.title, style="italic")
+        wide = max(map(cell_len, self.head))
+        for row in self.rows:
+            yield Text()
+            for head, cell in zip(self.head, _cells(row), strict=True):
+                if cell.text:
+                    yield Text.assemble(head + " " * (wide - cell_len(head)) + "  ", (cell.text, _style(cell)))
+        if self.notes:
+            yield Text("\n" + "\n".join(self.notes))
 
     def _texts(self, row: Sequence[Cell | str], text: Callable[[Cell], str]) -> list[str]:
         return [text(cell) for cell in _cells(row)]
@@ -162,8 +195,8 @@ def metrics_table(
     variants: Mapping[str, Mapping[str, float]] | None = None,
     intervals: Mapping[str, Interval] | None = None,
     ratio_intervals: Mapping[str, Interval] | None = None,
-) -> Table:
-    """A rich table: one row a metric; variants of the prediction beside it, and the constant predictor, with the ratio.
+) -> Grid:
+    """One row a metric; variants of the prediction beside it, and the constant predictor, with the ratio.
 
     Args:
         metrics: name -> value.
@@ -185,17 +218,26 @@ def metrics_table(
             ratio, spread = value / constant if constant else math.nan, (ratio_intervals or {}).get(name)
             row += [number(constant), number(ratio, spread) if spread else _short(ratio)]
         rows.append(row)
-    return Grid(head, rows, title).table()
+    return Grid(head, rows, title)
 
 
-def variants_table(metrics: Mapping[str, float], variants: Mapping[str, Mapping[str, float]]) -> Table:
-    """A rich table of many variants: one row each after the network's own, the errors most looked at as columns."""
+def variants_table(metrics: Mapping[str, float], variants: Mapping[str, Mapping[str, float]]) -> Grid:
+    """Many variants: one row each after the network's own, the errors most looked at as columns."""
     shown = [name for name in _SHOWN if name in metrics]
     head = ["variant", *(f"{name} {direction(name)}" for name in shown)]
     every = {"network": metrics, **variants}
-    return Grid(
-        head, [[label, *(number(own.get(name, math.nan)) for name in shown)] for label, own in every.items()]
-    ).table()
+    rows = [[label, *(number(own.get(name, math.nan)) for name in shown)] for label, own in every.items()]
+    return Grid(head, rows)
+
+
+def _shared(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
+    """Widths of columns: what they need, and of the rest the narrowest that lacks something gets the next."""
+    widths = list(least)
+    for _ in range(room - sum(least)):
+        lacking = [column for column, width in enumerate(widths) if width < most[column]]
+        if lacking:
+            widths[min(lacking, key=lambda c: widths[c])] += 1
+    return widths
 
 
 def _short(ratio: float) -> str:
