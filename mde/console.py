@@ -5,13 +5,15 @@ from __future__ import annotations
 import codecs
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # rich takes some hundredths of a second, which the answer to TAB or --version can do without
     from rich.console import Console
 
-__all__ = ["FILE_WIDTH", "animated", "complain", "console", "say", "tolerate_encoding"]
+__all__ = ["FILE_WIDTH", "animated", "complain", "console", "counting", "say", "tolerate_encoding"]
 
 FILE_WIDTH = 200  # columns of a file: wide enough for the tables of this library
 
@@ -45,6 +47,29 @@ def animated(*, stderr: bool = False) -> bool:
     """Somebody looks, and a line can be drawn anew: a progress bar makes sense."""
     made = console(stderr=stderr)
     return made.is_jupyter or (made.is_terminal and not made.is_dumb_terminal)
+
+
+@contextmanager
+def counting() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A function ``show(label, done, total)`` that draws a bar for each label while somebody looks.
+
+    The total is None where nobody knows it. The bars go when the work is done.
+    """
+    if not animated(stderr=True):
+        yield lambda label, done, total: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    tasks: dict[str, TaskID] = {}
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console(stderr=True), transient=True) as bars:
+
+        def show(label: str, done: int, total: int | None) -> None:
+            if label not in tasks:
+                tasks[label] = bars.add_task(label, total=total)
+            bars.update(tasks[label], completed=done)
+
+        yield show
 
 
 def say(text: object, style: str = "", *, stderr: bool = False) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from rich.text import Text
 
 from mde.cli.info import SECTIONS
-from mde.console import FILE_WIDTH, animated, complain, console, say, tolerate_encoding
+from mde.console import FILE_WIDTH, animated, complain, console, counting, say, tolerate_encoding
 from mde.report.tables import Cell, Grid
 
 GRID = Grid(
@@ -102,6 +103,20 @@ def test_a_dumb_terminal_has_neither_colours_nor_bars(monkeypatch: pytest.Monkey
     assert animated()
     sys.stdout = io.StringIO()
     assert not animated()
+
+
+def test_counting_is_drawn_for_somebody_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for stream in (Terminal(), io.StringIO()):
+        sys.stderr = stream
+        with counting() as show:
+            for done in range(3):
+                show("frames", done, None)
+                show("pairs", done, 2)
+        say("made", stderr=True)
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+        assert ("2/2" in text) == ("frames" in text) == isinstance(stream, Terminal)
+        assert text.splitlines()[-1].strip() == "made"
 
 
 def test_lines_stay_whole(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,6 +145,8 @@ class RunRecorder(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._last is not None and trainer.is_global_zero:
+            if trainer.progress_bar_callback is not None:  # the table would be drawn into its line
+                trainer.progress_bar_callback.teardown(trainer, pl_module, "test")
             _show(self._last, self.folder)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

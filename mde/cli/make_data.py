@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mde.cli.arguments import Parser
-from mde.console import animated
+from mde.console import counting
 from mde.data.layouts import get_layout, layouts
 from mde.data.writers import FrameSource, SourceFrame, mark, rendered
 from mde.errors import ConfigError
@@ -31,7 +30,9 @@ def run(words: Sequence[str]) -> int:
     world = options.world or layout.world
     root.mkdir(parents=True, exist_ok=True)
     size = tuple(options.size) if options.size else None
-    index = layout.load_writer()(root, options.n, _Counted(rendered(world, options.seed)), size)
+    with counting() as show:
+        source = _Counted(rendered(world, options.seed), lambda made: show("rendering", made, None))
+        index = layout.load_writer()(root, options.n, source, size)
     mark(root, layout.name, {"frames": len(index), "world": world, "seed": options.seed})
     print(f"{root}: {len(index)} rendered frames of {world} in the layout {layout.name} ({layout.summary})")
     for config in layout.configs:
@@ -43,16 +44,15 @@ def run(words: Sequence[str]) -> int:
 class _Counted:
     """A source that says how far it is."""
 
-    def __init__(self, source: FrameSource) -> None:
-        self.source = source
+    def __init__(self, source: FrameSource, say: Callable[[int], None]) -> None:
+        self.source, self.say = source, say
         self.made = 0
 
     def __call__(
         self, index: int, height: int, width: int, intrinsics: NDArray[np.float32] | None = None, right: float = 0.0
     ) -> SourceFrame:
         self.made += 1
-        if animated(stderr=True):
-            print(f"\rframe {self.made}", end="", file=sys.stderr, flush=True)
+        self.say(self.made)
         return self.source(index, height, width, intrinsics, right)
 
 

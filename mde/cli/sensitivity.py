@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from mde.cli.arguments import Parser
 from mde.cli.datasets import data_from_spec, take_data_settings
 from mde.cli.environment import prepare_process
 from mde.cli.scoring import add_prediction_options, add_truth_options, prediction_folder, truth_of
-from mde.console import animated, console, say
+from mde.console import console, counting, say
 from mde.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -151,10 +150,10 @@ def _published(text: str, tolerance: float | None) -> dict[str, Published]:
 
 def _counted(cases: Iterable[Case], total: int) -> Iterable[Case]:
     """The cases, with their number on a terminal."""
-    for number, case in enumerate(cases, start=1):
-        if animated(stderr=True):
-            print(f"\r{number} of {total}", end="" if number < total else "\n", file=sys.stderr, flush=True)
-        yield case
+    with counting() as show:
+        for number, case in enumerate(cases, start=1):
+            show("images", number, total)
+            yield case
 
 
 def _show(made: Sensitivity, published: dict[str, Published], options: argparse.Namespace) -> int:

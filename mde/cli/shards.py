@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mde.cli.arguments import Parser
-from mde.console import animated
+from mde.console import counting
 from mde.data.layouts import get_layout, recognise
 from mde.errors import ConfigError
 
@@ -35,7 +34,8 @@ def run(words: Sequence[str]) -> int:
     if options.estimate:
         return 0
     _require_space(out, size)
-    counts = write_shards(data, out, chunk_bytes=options.chunk_mb << 20, num_workers=options.workers, progress=_show)
+    with counting() as show:
+        counts = write_shards(data, out, chunk_bytes=options.chunk_mb << 20, num_workers=options.workers, progress=show)
     print(f"{out}: {', '.join(f'{count} {split}' for split, count in counts.items())}")
     print(f"  mde fit --data ShardedDataModule --data.root {out} --model …")
     return 0
@@ -76,12 +76,6 @@ def _require_space(out: Path, size: int) -> None:
 def _readable(size: int) -> str:
     unit, name = next((pair for pair in ((1e9, "GB"), (1e6, "MB")) if size >= pair[0]), (1e3, "kB"))
     return f"{size / unit:.1f} {name}"
-
-
-def _show(split: str, done: int, total: int) -> None:
-    if animated(stderr=True):
-        end = "\n" if done == total else ""
-        print(f"\r{split} {done}/{total}", end=end, file=sys.stderr, flush=True)
 
 
 def make_parser() -> Parser:

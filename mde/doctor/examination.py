@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.progress import Progress
-
-from mde.console import animated, console
+from mde.console import counting
 from mde.data.dataset import DepthDataset
 from mde.data.io import propose_scale, read_array
 from mde.data.worlds.pool import usable_cores
@@ -126,8 +123,9 @@ def _scan(made: Examination, files: FileTally, pairs: list[Pair], sample: int | 
     scanner = Scanner(made.root, made.datasets, made.span)
     jobs = [*file_jobs(made.datasets), *neighbour_jobs(made.datasets), *frame_jobs(made.datasets, sample)]
     workers = min(workers, max(1, len(jobs) // _WORTH_A_PROCESS))
-    with _progress("looking", len(jobs)) as seen:
-        for result in seen(in_order(scanner, jobs, workers)):
+    with counting() as show:
+        for done, result in enumerate(in_order(scanner, jobs, workers), start=1):
+            show("looking", done, len(jobs))
             for part in result if isinstance(result, list) else [result]:
                 if isinstance(part, Files):
                     files.add(part)
@@ -137,9 +135,11 @@ def _scan(made: Examination, files: FileTally, pairs: list[Pair], sample: int | 
                     made.tally.neighbours.append(part)
     maybe = candidates(made.tally)
     compared = [Job("pair", second, (i, j), first) for first, i, second, j in maybe]
-    with _progress("comparing", len(compared)) as seen:
-        alike = seen(in_order(scanner, compared, min(workers, max(1, len(compared) // _WORTH_A_PROCESS))))
-        pairs += [pair for pair, same in zip(maybe, alike, strict=True) if same]
+    alike = in_order(scanner, compared, min(workers, max(1, len(compared) // _WORTH_A_PROCESS)))
+    with counting() as show:
+        for done, (pair, same) in enumerate(zip(maybe, alike, strict=True), start=1):
+            show("comparing", done, len(compared))
+            pairs += [pair] * bool(same)
 
 
 def _proposal(datasets: Mapping[str, DepthDataset]) -> tuple[float, str] | None:
@@ -155,18 +155,3 @@ def _proposal(datasets: Mapping[str, DepthDataset]) -> tuple[float, str] | None:
         return propose_scale(maps)[:2]
     except MdeError:
         return None
-
-
-@contextmanager
-def _progress(label: str, total: int) -> Iterator[Any]:
-    """Counts what an iterable yields, shown where someone looks."""
-    bar = Progress(console=console(stderr=True), transient=True, disable=not animated(stderr=True))
-    with bar:
-        task = bar.add_task(label, total=total)
-
-        def counted(items: Iterable[Any]) -> Iterator[Any]:
-            for item in items:
-                yield item
-                bar.advance(task)
-
-        yield counted
