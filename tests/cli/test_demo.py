@@ -12,16 +12,12 @@ import torch
 
 from mde.cli import main
 from mde.cli.demo import make_parser
-from mde.models import UNet
+from tests.checkpoints import tiny_unet, write_checkpoint
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    method = UNet(widths=(4, 8), image_size=(16, 24), depth_range=(0.2, 12.0))
-    content: dict[str, Any] = {"state_dict": method.state_dict()}
-    method.on_save_checkpoint(content)
-    torch.save(content, tmp_path / "best.ckpt")
-    return tmp_path / "best.ckpt"
+    return write_checkpoint(tmp_path / "best.ckpt", tiny_unet((16, 24)))
 
 
 class Served:

@@ -17,19 +17,14 @@ from mde.cli import main
 from mde.inference import OnnxModel
 from mde.inference.export import export
 from mde.models import UNet
+from tests.checkpoints import tiny_unet, write_checkpoint
 
 SIZE = (32, 48)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("run") / "best.ckpt"
-    method = UNet(widths=(4, 8), image_size=SIZE, depth_range=(0.2, 12.0))
-    content = {"state_dict": method.state_dict()}
-    method.on_save_checkpoint(content)
-    torch.save(content, path)
-    return path
+    return write_checkpoint(tmp_path_factory.mktemp("run") / "best.ckpt", tiny_unet(SIZE))
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,20 +16,14 @@ import mde
 from mde.cli import main
 from mde.cli.predict_options import make_parser
 from mde.data.io import write_depth
-from mde.models import UNet
+from tests.checkpoints import tiny_unet, write_checkpoint
 
 SIZE = (16, 24)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("run") / "best.ckpt"
-    torch.manual_seed(0)
-    method = UNet(widths=(4, 8), image_size=SIZE, depth_range=(0.2, 12.0))
-    content: dict[str, Any] = {"state_dict": method.state_dict()}
-    method.on_save_checkpoint(content)
-    torch.save(content, path)
-    return path
+    return write_checkpoint(tmp_path_factory.mktemp("run") / "best.ckpt", tiny_unet(SIZE))
 
 
 @pytest.fixture

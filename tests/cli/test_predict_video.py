@@ -17,7 +17,7 @@ from PIL import Image
 import mde
 from mde.cli import main
 from mde.inference.video.live import Window
-from mde.models import UNet
+from tests.checkpoints import tiny_unet, write_checkpoint
 from tests.inference.clips import decoded, make_clip, packets, ramps
 
 NETWORK = (16, 24)
@@ -25,13 +25,7 @@ NETWORK = (16, 24)
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("run") / "best.ckpt"
-    torch.manual_seed(0)
-    method = UNet(widths=(4, 8), image_size=NETWORK, depth_range=(0.2, 12.0))
-    content: dict[str, Any] = {"state_dict": method.state_dict()}
-    method.on_save_checkpoint(content)
-    torch.save(content, path)
-    return path
+    return write_checkpoint(tmp_path_factory.mktemp("run") / "best.ckpt", tiny_unet(NETWORK))
 
 
 @pytest.fixture(scope="module")

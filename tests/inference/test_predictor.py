@@ -19,6 +19,7 @@ from mde.inference import Camera, Predictor, sources
 from mde.inference.predictor import chunks
 from mde.models import DeepLabSID, DepthModule, PretrainedDepth, SmpEncoder, UNet
 from mde.types import Ambiguity, Prediction
+from tests.checkpoints import write_checkpoint
 
 SIZE = (16, 24)
 
@@ -34,13 +35,7 @@ def photo(seed: int = 0, height: int = 37, width: int = 51) -> NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("run") / "checkpoints" / "best.ckpt"
-    path.parent.mkdir()
-    method = unet()
-    content: dict[str, Any] = {"state_dict": method.state_dict()}
-    method.on_save_checkpoint(content)
-    torch.save(content, path)
-    return path
+    return write_checkpoint(tmp_path_factory.mktemp("run") / "checkpoints" / "best.ckpt", unet())
 
 
 class Fails(UNet):
