@@ -5,6 +5,7 @@ With ``--quick``, where nothing is measured, they share this process and its imp
 
 from __future__ import annotations
 
+import argparse
 import runpy
 import subprocess
 import sys
@@ -30,15 +31,17 @@ def run(script: str, quick: bool) -> bool:
 
 
 def main(words: list[str]) -> int:
-    quick = "--quick" in words
-    wanted = [word for word in words if not word.startswith("-")]
+    areas = [script.stem.removeprefix("bench_") for script in sorted(Path(__file__).parent.glob("bench_*.py"))]
+    parser = argparse.ArgumentParser("python -m benchmarks", description="Run benchmarks one after another.")
+    parser.add_argument("areas", nargs="*", metavar="AREA", help=f"{', '.join(areas)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="one small run each: nothing is measured")
+    options = parser.parse_args(words)
+    if unknown := set(options.areas) - set(areas):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
     failed = []
-    for script in sorted(Path(__file__).parent.glob("bench_*.py")):
-        area = script.stem.removeprefix("bench_")
-        if wanted and area not in wanted:
-            continue
+    for area in options.areas or areas:
         print(f"\n== {area}", flush=True)
-        if not run(f"benchmarks.{script.stem}", quick):
+        if not run(f"benchmarks.bench_{area}", options.quick):
             failed.append(area)
     if failed:
         print(f"\nmissed a goal or failed: {', '.join(failed)}")
