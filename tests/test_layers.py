@@ -9,7 +9,7 @@ import mde
 
 ROOT = Path(mde.__file__).parent
 LAYERS = [
-    {"errors", "console"},
+    {"errors", "console", "lazy"},
     {"types", "rebuild"},
     {"masking", "geometry", "resizing"},
     {"codecs", "alignment", "crf"},

@@ -37,8 +37,9 @@ ABOUT = {
     "resizing": "without mixing zeros",
     "types": "Batch, Prediction, Ambiguity",
     "rebuild": "objects as plain data, and back",
-    "errors": "what is wrong, where, the next action",
-    "console": "readable in a terminal and in a log file",
+    "errors": "what is wrong, and what to do",
+    "console": "readable in terminal and log",
+    "lazy": "names imported when used",
 }
 """What each part is for, in the order from left to right."""
 

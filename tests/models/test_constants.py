@@ -106,36 +106,42 @@ def test_data_without_training_frames_says_so(tmp_path: Path) -> None:
         make_trainer(tmp_path).test(module, make_loader(), verbose=False)
 
 
-WORKER = """
-import json, sys
-from tests.models.test_constants import Frames, Relative
-from tests.models.tester import make_trainer
-from mde.protocol import EvalProtocol
+CASES = (("set", "pixel"), ("train", "image"))
 
-scope, pooling, devices, folder = sys.argv[1:]
-protocol = EvalProtocol(max_depth=9.0, alignment="scale_shift", alignment_scope=scope, alignment_pooling=pooling)
-module = Relative(protocol=protocol)
-settings = {"devices": int(devices), "strategy": "ddp"} if devices == "2" else {}
-trainer = make_trainer(folder, **settings)
-metrics = trainer.test(module, datamodule=Frames(), verbose=False)[0]
-constants = [value.item() for value in module.alignment_constants]
-with open(f"{folder}/{devices}-{trainer.global_rank}.json", "w") as file:
-    json.dump([constants, metrics, list(module.test_metrics.counts())], file)
+
+def scored(scope: str, pooling: str, folder: Path, **settings: Any) -> list[Any]:
+    """Constants, metrics and counts of a test of seven images."""
+    protocol = EvalProtocol(max_depth=9.0, alignment="scale_shift", alignment_scope=scope, alignment_pooling=pooling)
+    module = Relative(protocol=protocol)
+    metrics = make_trainer(folder, **settings).test(module, datamodule=Frames(), verbose=False)[0]
+    assert module.alignment_constants is not None
+    assert module.test_metrics is not None
+    return [[float(value) for value in module.alignment_constants], metrics, list(module.test_metrics.counts())]
+
+
+WORKER = """
+import json, os, sys
+from pathlib import Path
+from tests.models.test_constants import CASES, scored
+
+folder = Path(sys.argv[1])
+found = [scored(*case, folder, devices=2, strategy="ddp") for case in CASES]
+(folder / f"{os.environ['LOCAL_RANK']}.json").write_text(json.dumps(found))
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("scope", "pooling"), [("set", "pixel"), ("train", "image")])
-def test_two_processes_and_seven_images_give_what_one_gives(tmp_path: Path, scope: str, pooling: str) -> None:
+def test_two_processes_and_seven_images_give_what_one_gives(tmp_path: Path) -> None:
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
     environment = {k: v for k, v in os.environ.items() if k != "LOCAL_RANK"}
     environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    for devices in ("1", "2"):
-        words = [sys.executable, str(script), scope, pooling, devices, str(tmp_path)]
-        done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    one, *two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1"))
-    assert one[2][0] == 7
-    assert two[0][:2] == two[1][:2] == one[:2]
-    assert two[0][2] == one[2]
+    words = [sys.executable, str(script), str(tmp_path)]
+    done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    for case, first, second in zip(CASES, *ranks, strict=True):
+        one = json.loads(json.dumps(scored(*case, tmp_path)))
+        assert one[2][0] == 7
+        assert first[:2] == second[:2] == one[:2]
+        assert first[2] == one[2]
