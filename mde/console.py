@@ -53,7 +53,7 @@ def animated(*, stderr: bool = False) -> bool:
 def counting() -> Iterator[Callable[[str, int, int | None], None]]:
     """A function ``show(label, done, total)`` that draws a bar for each label while somebody looks.
 
-    The total is None where nobody knows it. The bars go when the work is done.
+    The total is None where nobody knows it. Nothing is drawn before the first call; the bars go when the work is done.
     """
     if not animated(stderr=True):
         yield lambda label, done, total: None
@@ -62,14 +62,18 @@ def counting() -> Iterator[Callable[[str, int, int | None], None]]:
 
     tasks: dict[str, TaskID] = {}
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console(stderr=True), transient=True) as bars:
+    bars = Progress(*columns, console=console(stderr=True), transient=True)
 
-        def show(label: str, done: int, total: int | None) -> None:
-            if label not in tasks:
-                tasks[label] = bars.add_task(label, total=total)
-            bars.update(tasks[label], completed=done)
+    def show(label: str, done: int, total: int | None) -> None:
+        bars.start()
+        if label not in tasks:
+            tasks[label] = bars.add_task(label, total=total)
+        bars.update(tasks[label], completed=done)
 
+    try:
         yield show
+    finally:
+        bars.stop()
 
 
 def say(text: object, style: str = "", *, stderr: bool = False) -> None:

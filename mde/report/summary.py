@@ -64,7 +64,7 @@ class Summary:
 
     def markdown(self) -> str:
         """The table for a page."""
-        return self._grid().markdown()
+        return self.table().markdown()
 
     def csv(self) -> str:
         """The table for further work: numbers unrounded, mean and deviation in columns of their own."""
@@ -76,11 +76,8 @@ class Summary:
             writer.writerow([*labels, len(runs), *(x for spread in self.spreads(runs).values() for x in spread)])
         return out.getvalue()
 
-    def table(self, title: str) -> Grid:
-        """The table for a terminal."""
-        return self._grid(title)
-
-    def _grid(self, title: str = "") -> Grid:
+    def table(self, title: str = "") -> Grid:
+        """The table; rich prints it."""
         head, *rows = self.cells()
         return Grid(head, rows, title, labels=len(self.head))
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ProgressBar
 from torch import Tensor
 
 from mde.callbacks.measure import NetworkClock, parameter_counts, weights_hash
@@ -49,6 +50,21 @@ def run_test(folder: Path, *callbacks: Callback, model: UNet | None = None, **kw
     trainer = make_trainer(folder, callbacks=[*callbacks, recorder])
     trainer.test(network() if model is None else model, datamodule=data(**kwargs), verbose=False)
     return folder
+
+
+class Bar(ProgressBar):
+    """Says when it leaves the terminal."""
+
+    def teardown(self, *_: Any, **__: Any) -> None:
+        print("the bar is gone")
+
+
+def test_the_table_is_printed_below_the_progress_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = make_trainer(tmp_path, callbacks=[Bar(), RunRecorder(tmp_path, {})], enable_progress_bar=True)
+    trainer.test(network(), datamodule=data(), verbose=False)
+    lines = capsys.readouterr().out.splitlines()
+    table = next(number for number, line in enumerate(lines) if line.startswith("test of UNet on 11 images"))
+    assert "the bar is gone" in lines[:table]
 
 
 def test_errors_per_image_make_up_the_metrics(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def test_everything_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["versions"]["torch"] not in ("", "missing")
     assert set(facts["experiments"]) == set(names())
     assert all(facts["experiments"].values())
+    assert not [about for about in facts["experiments"].values() if about.endswith("et al") or ": " in about]
     assert set(facts["protocols"]) == set(PROTOCOLS)
     assert "nyu/labeled" in facts["data"]
     assert facts["extras"]["sam"].startswith("transformers ")

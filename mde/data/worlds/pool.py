@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from rich.progress import Progress
 
-from mde.console import console
+from mde.console import counting
 
 __all__ = ["fill_in_parallel", "shared_array", "usable_cores"]
 
@@ -105,17 +104,11 @@ def _nothing() -> None:
 @contextmanager
 def _progress(done: NDArray[np.uint8], label: str) -> Iterator[Callable[[], None]]:
     """A function to call often; it shows a bar once the work takes longer than a second."""
-    bar, start = Progress(console=console(stderr=True), transient=True), time.monotonic()
-    task = bar.add_task(label, total=len(done))
+    start = time.monotonic()
+    with counting() as show:
 
-    def tick() -> None:
-        if not bar.live.is_started and time.monotonic() - start > _QUIET:
-            bar.start()
-        if bar.live.is_started:
-            bar.update(task, completed=int(np.count_nonzero(done)))
+        def tick() -> None:
+            if time.monotonic() - start > _QUIET:
+                show(label, int(np.count_nonzero(done)), len(done))
 
-    try:
         yield tick
-    finally:
-        if bar.live.is_started:
-            bar.stop()
